@@ -1,0 +1,203 @@
+"""What a camera backend is: four methods and a settings struct.
+
+A backend is found by entry point (group `posestream.cameras`), so a lab can add its own without touching this
+project. It knows its hardware and nothing else: the core hands it the memory to fill, numbers the frames, records
+and publishes them.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.stream.wire.messages import CHANNELS, PixelFormat
+
+__all__ = [
+    "Camera",
+    "CameraError",
+    "CameraFormat",
+    "CameraSettings",
+    "Capture",
+    "EndOfStream",
+    "backends",
+    "create_camera",
+]
+
+ENTRY_POINTS = "posestream.cameras"
+
+
+class CameraError(Exception):
+    """A camera that is not there, can't do what was asked, or was lost; the text is for people."""
+
+
+class EndOfStream(Exception):  # noqa: N818 - it is no error
+    """The camera has no more frames to give: a video that was played to its end."""
+
+
+class CameraSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a backend as they stand in the rig file; each backend has a subclass of its own."""
+
+
+class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """What an opened camera will deliver; it stays the same until it is stopped."""
+
+    height: int
+    """Rows of a frame."""
+    width: int
+    """Columns of a frame."""
+    pixel_format: PixelFormat
+    """How a pixel lies in memory."""
+    rate_hz: float | None = None
+    """Frames a second that it was set to; none where it sets its own pace."""
+    tick_ns: float | None = None
+    """Nanoseconds of a tick of `Capture.device_time`; none where it has no clock or does not say."""
+    truth_names: tuple[str, ...] = ()
+    """Names of the keypoints in `Capture.truth`."""
+    waits_for_inference: bool = False
+    """Whether it can wait, and wants to, until inference has taken what it gave: a video played for every frame."""
+    description: str = ""
+    """What was opened, for people: model and serial number, or the file."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a frame: (height, width, channels)."""
+        return (self.height, self.width, CHANNELS[self.pixel_format])
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True):
+    """What the camera says of the frame that it has just put into the buffer."""
+
+    captured_ns: int
+    """Host time of the exposure, or as near to it as the device tells: `posestream.stream.wire.clock.monotonic_ns`."""
+    device_id: int | None = None
+    """The device's own number of the frame, unwrapped; a jump means frames that the device lost. None: no numbers."""
+    device_time: int | None = None
+    """The device's time stamp in raw ticks; none where it has none."""
+    presentation_ns: int | None = None
+    """Time of the frame in the recorded video, where that is not its host time: a file played slower or faster."""
+    truth: tuple[tuple[float, float], ...] | None = None
+    """True keypoints (x, y in pixels) from a simulation."""
+
+
+@runtime_checkable
+class Camera(Protocol):
+    """A camera backend. Made from its settings without touching the hardware, then `open`, `start`, `read`..., `stop`.
+
+    All calls come from one thread. A class attribute `Settings` names its subclass of `CameraSettings`.
+    """
+
+    Settings: type[Any]
+
+    def open(self) -> CameraFormat:
+        """Take hold of the device and set it up, delivering nothing yet.
+
+        Raises
+        ------
+        CameraError
+            Where there is no such device or it can't do what the settings ask.
+        """
+        ...
+
+    def start(self) -> None:
+        """Begin to deliver frames (or to wait for triggers); the first frame comes after this."""
+        ...
+
+    def read(self, out: NDArray[np.uint8], timeout_s: float) -> Capture | None:
+        """Wait for the next frame and put it into `out`.
+
+        Parameters
+        ----------
+        out
+            (height, width, channels) uint8, contiguous, of the format that `open` gave.
+        timeout_s
+            How long to wait at most, seconds.
+
+        Returns
+        -------
+        Capture or None
+            None where no frame came in time; that is no error.
+
+        Raises
+        ------
+        EndOfStream
+            Where there will be no more frames.
+        CameraError
+            Where the device was lost.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End the delivery and let go of the device; safe to call twice, and after an error."""
+        ...
+
+
+def backends() -> list[str]:
+    """Names of the installed camera backends, sorted."""
+    return sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
+
+
+def create_camera(
+    name: str, backend: str, options: Mapping[str, Any], folder: Path, known: Iterable[str] = ()
+) -> Camera:
+    """Make the camera that the rig describes, without touching the hardware.
+
+    Parameters
+    ----------
+    name
+        The camera's name in the rig, for messages.
+    backend
+        Name of the entry point.
+    options
+        The backend's settings as they stand in the rig.
+    folder
+        Folder of the rig file: settings of type `Path` that are relative are taken from there.
+    known
+        Keys that the rig itself understands in the same table, for near matches.
+
+    Raises
+    ------
+    CameraError
+        Where there is no such backend, or a key or value that it does not know.
+    """
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if backend not in found:
+        raise CameraError(
+            f'cameras.{name}.backend: there is no backend "{backend}"{_near(backend, found)}; installed are {", ".join(sorted(found))}'
+        )
+    try:
+        factory = found[backend].load()
+    except ImportError as error:
+        raise CameraError(f'cameras.{name}.backend: "{backend}" can\'t be used here: {error}') from error
+    fields = {field.name: field for field in msgspec.structs.fields(factory.Settings)}
+    for key in options:
+        if key not in fields:
+            offered = ", ".join(sorted(fields)) or "none"
+            raise CameraError(
+                f'cameras.{name}.{key}: unknown key{_near(key, [*fields, *known])}; backend "{backend}" has: {offered}'
+            )
+    try:
+        settings = msgspec.convert(options, factory.Settings, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$.")
+        key = where.rstrip("`")
+        value = f" = {options[key]!r}" if key in options else ""
+        raise CameraError(f"cameras.{name}{'.' if key else ''}{key}{value}: {text}") from None
+    paths = {key: folder / value for key in fields if isinstance(value := getattr(settings, key), Path)}
+    camera: Camera = factory(msgspec.structs.replace(settings, **paths))
+    return camera
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+
+
+def _near(word: str, words: Iterable[str]) -> str:
+    match = difflib.get_close_matches(word, list(words), n=1)
+    return f' (did you mean "{match[0]}"?)' if match else ""

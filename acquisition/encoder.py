@@ -1,0 +1,216 @@
+"""One H.264 file, written so that it can be played whatever kills the process that writes it.
+
+mp4 is written in fragments of one frame and becomes an ordinary mp4 when it is closed (FFmpeg's `hybrid_fragmented`);
+Matroska flushes each packet and starts a cluster twice a second. Frames carry the time at which they were captured.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from posestream.acquisition.camera import CameraFormat
+from posestream.stream.wire.jobs import RecordingSettings
+
+__all__ = ["EncoderError", "VideoWriter", "recorded_pixel_format"]
+
+TIME_BASE = Fraction(1, 1_000_000)
+_CONTAINER_OPTIONS = {
+    "mp4": {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
+    "mkv": {"flush_packets": "1", "cluster_time_limit": "500"},
+}
+_CONTAINER_FORMATS = {"mp4": "mp4", "mkv": "matroska"}
+_NUMPY_FORMATS = {"gray8": "gray", "rgb24": "rgb24", "bgr24": "bgr24"}
+
+
+class EncoderError(Exception):
+    """An encoder that can't be opened or refused a frame, or a disk that took no more; the text is for people."""
+
+
+def recorded_pixel_format(settings: RecordingSettings, camera: CameraFormat) -> str:
+    """FFmpeg's name of the pixel format to record: grey stays grey, colour becomes yuv420p.
+
+    Chroma of half size needs even sides; a colour frame with an odd one is recorded as yuv444p.
+    """
+    if settings.pixel_format != "auto":
+        return settings.pixel_format
+    if camera.pixel_format == "gray8":
+        return "gray"
+    return "yuv420p" if camera.height % 2 == 0 and camera.width % 2 == 0 else "yuv444p"
+
+
+class VideoWriter:
+    """Encodes frames into a new file.
+
+    Parameters
+    ----------
+    path
+        The file; None opens the encoder alone, to see whether it works.
+    settings
+        Codec, container and quality.
+    camera
+        Format of the frames; the encoder's rate control takes 30 frames a second where it has no rate.
+
+    Raises
+    ------
+    EncoderError
+        Where the encoder does not exist or can't be opened so, or the file can't be made.
+    """
+
+    def __init__(self, path: Path | None, settings: RecordingSettings, camera: CameraFormat) -> None:
+        self.path = path
+        self.encoded = 0
+        """Frames given to the encoder."""
+        self._settings = settings
+        self._input = _NUMPY_FORMATS[camera.pixel_format]
+        self._output = recorded_pixel_format(settings, camera)
+        self._reformatter = VideoReformatter()
+        self._keyframe_us = round(settings.keyframe_interval_s * 1e6)
+        self._last_keyframe_us: int | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        if path is None:
+            self._open(self._configure(self._new_codec(), camera))
+            return
+        try:
+            self._container = av.open(
+                str(path),
+                "w",
+                format=_CONTAINER_FORMATS[settings.container],
+                options=_CONTAINER_OPTIONS[settings.container],
+            )
+            self._stream = self._container.add_stream(settings.codec, rate=_rate(camera))
+            self._configure(self._stream, camera)
+            self._stream.time_base = TIME_BASE
+            self._open(self._stream.codec_context)
+            self._container.start_encoding()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise EncoderError(f"{path} can't be written: {_reason(error)}") from error
+
+    def _new_codec(self) -> Any:
+        try:
+            return av.CodecContext.create(self._settings.codec, "w")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise EncoderError(
+                f'recording.codec: there is no encoder "{self._settings.codec}" here; libx264 is always there'
+            ) from error
+
+    def _configure(self, target: Any, camera: CameraFormat) -> Any:
+        settings, codec = self._settings, getattr(target, "codec_context", target)
+        target.height, target.width, target.pix_fmt = camera.height, camera.width, self._output
+        codec.time_base, codec.framerate = TIME_BASE, _rate(camera)
+        codec.gop_size = 1_000_000  # keyframes are asked for by time, below
+        codec.max_b_frames = 0  # one frame in, one packet out, in order
+        codec.thread_count = settings.threads
+        # Full range, and said so: a reader gets the camera's numbers back, not numbers squeezed into 16 to 235.
+        codec.color_range, codec.colorspace = ColorRange.JPEG, Colorspace.ITU601
+        options: dict[str, str] = {}
+        if settings.codec == "libx264":
+            options |= {"tune": "zerolatency", "forced-idr": "1"}
+        elif settings.codec.endswith("_nvenc"):
+            options |= {"delay": "0", "zerolatency": "1", "forced-idr": "1"}
+        if settings.preset is not None:
+            options["preset"] = settings.preset
+        if settings.crf is not None:
+            options["cq" if settings.codec.endswith("_nvenc") else "crf"] = f"{settings.crf:g}"
+        target.options = options | settings.options
+        return codec
+
+    def _open(self, codec: Any) -> None:
+        try:
+            codec.open()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            settings = self._settings
+            raise EncoderError(
+                f'recording: encoder "{settings.codec}" refuses preset {settings.preset!r}, crf {settings.crf!r}, '
+                f"{codec.width}x{codec.height} {self._output}, options {settings.options}: {_reason(error)}"
+            ) from error
+
+    def write(self, pixels: NDArray[np.uint8], pts_us: int) -> list[int]:
+        """Encode one frame.
+
+        Parameters
+        ----------
+        pixels
+            (height, width, channels) uint8.
+        pts_us
+            Its presentation time, microseconds; above that of the frame before.
+
+        Returns
+        -------
+        list of int
+            Presentation times of the frames that are now in the file: this one, unless the encoder looks ahead.
+
+        Raises
+        ------
+        EncoderError
+            Where the encoder or the disk refuses it.
+        """
+        array = pixels[..., 0] if self._input == "gray" else pixels
+        try:
+            frame = VideoFrame.from_numpy_buffer(array, format=self._input)
+            if self._input != self._output:
+                frame = self._reformatter.reformat(
+                    frame,
+                    format=self._output,
+                    src_colorspace=Colorspace.ITU601,
+                    dst_colorspace=Colorspace.ITU601,
+                    src_color_range=ColorRange.JPEG,
+                    dst_color_range=ColorRange.JPEG,
+                )
+            frame.pts, frame.time_base = pts_us, TIME_BASE
+            if self._last_keyframe_us is None or pts_us - self._last_keyframe_us >= self._keyframe_us:
+                frame.pict_type = PictureType.I
+                self._last_keyframe_us = pts_us
+            self.encoded += 1
+            return list(self._mux(self._stream.encode(frame)))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise EncoderError(f"{self.path} took no more frames: {_reason(error)}") from error
+
+    def _mux(self, packets: list[Any]) -> Iterator[int]:
+        for packet in packets:
+            pts = packet.pts  # before muxing, which changes it to the container's time base
+            self._container.mux(packet)
+            yield pts
+
+    def close(self) -> list[int]:
+        """Write what the encoder still holds, turn the file into an ordinary one and close it.
+
+        Returns
+        -------
+        list of int
+            As `write`.
+
+        Raises
+        ------
+        EncoderError
+            Where that fails; the fragments written so far stay playable.
+        """
+        if self._container is None:
+            return []
+        container, self._container, late = self._container, None, []
+        try:
+            try:
+                for packet in self._stream.encode():
+                    late.append(packet.pts)
+                    container.mux(packet)
+            finally:
+                container.close()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise EncoderError(f"{self.path} could not be closed properly: {_reason(error)}") from error
+        return late
+
+
+def _rate(camera: CameraFormat) -> Fraction:
+    return Fraction(camera.rate_hz or 30.0).limit_denominator(1_001_000)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,191 @@
+"""The camera process: camera, recorder, frame table and frame publisher of one camera.
+
+The capture thread reads, the recorder thread encodes, and the main thread talks to the supervisor.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import disk_usage
+
+import msgspec
+import zmq
+
+from posestream.acquisition.camera import Camera, CameraError, CameraFormat, create_camera
+from posestream.acquisition.capture import CaptureThread
+from posestream.acquisition.encoder import EncoderError, VideoWriter
+from posestream.acquisition.pace import PoseFollower
+from posestream.acquisition.recorder import Recorder
+from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.jobs import CameraJob, Job
+from posestream.stream.wire.keys import Keys, KeysError, load_keys
+from posestream.stream.wire.messages import Event, StreamInfo
+from posestream.stream.wire.process import parse_arguments, serve
+from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
+
+__all__ = ["CameraRole", "main"]
+
+SYNC_S = 1.0
+
+
+class RecordingError(Exception):
+    """The recording can't go on; the text is for people."""
+
+
+class DiskError(Exception):
+    """There is not the space to write; the text is for people."""
+
+
+class CameraRole:
+    """One camera: see `posestream.stream.wire.process.Role`."""
+
+    usage_errors: tuple[type[Exception], ...] = (CameraError, EncoderError, EndpointError, KeysError, DiskError)
+    failures: tuple[type[Exception], ...] = (CameraError, RecordingError)
+
+    def __init__(self) -> None:
+        self._job: CameraJob | None = None
+        self._camera: Camera | None = None
+        self._format: CameraFormat | None = None
+        self._publisher: Publisher | None = None
+        self._capture: CaptureThread | None = None
+        self._recorder: Recorder | None = None
+        self._keys: Keys | None = None
+        self._synced = 0.0
+
+    def arm(self, job: Job) -> Armed:
+        """Open the camera, try the encoder and the disk, bind the publisher, and begin to greet readers."""
+        if not isinstance(job, CameraJob):
+            raise TypeError(f"a camera process was given a {type(job).__name__}")
+        self._job = job
+        self._keys = load_keys(Path(job.keys)) if job.keys else None
+        self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)
+        camera_format = self._format = self._camera.open()
+        if job.recording is not None:
+            VideoWriter(None, job.recording, camera_format)
+            _check_space(Path(job.folder), job.min_free_bytes)
+        info = StreamInfo(
+            camera=job.camera,
+            endpoint="",
+            height=camera_format.height,
+            width=camera_format.width,
+            pixel_format=camera_format.pixel_format,
+            rate_hz=camera_format.rate_hz,
+            truth_names=camera_format.truth_names,
+        )
+        self._publisher = Publisher(
+            zmq.Context.instance(),
+            job.endpoint or local_endpoint(job.camera),
+            queue_bytes=job.publish_queue_bytes,
+            message_bytes=info.frame_bytes,
+            keys=self._keys,
+        )
+        info = msgspec.structs.replace(info, endpoint=self._publisher.endpoint)
+        self._capture = CaptureThread(self._camera, camera_format, self._publisher, info, job.session, job.timeout_s)
+        return Armed(stream=info, details=_details(camera_format, job))
+
+    def start(self, start: Start) -> None:
+        """Make the files and let the camera run."""
+        job, capture, camera_format = self._job, self._capture, self._format
+        if job is None or capture is None or camera_format is None:
+            raise RuntimeError("started before it was armed")
+        folder, follower = Path(job.folder), None
+        if camera_format.waits_for_inference:
+            if start.poses is None:
+                raise CameraError(f"camera {job.camera} waits for inference, and none runs")
+            context = zmq.Context.instance()
+            follower = PoseFollower(context, start.poses, job.session, job.camera, job.window, self._keys)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._recorder = Recorder(folder, job.recording, camera_format)
+        except (OSError, EncoderError) as error:
+            raise RecordingError(f"camera {job.camera} can't record: {error}") from error
+        capture.begin(self._recorder, follower)
+
+    def done(self) -> bool:
+        """Whether the camera has no more frames; raises what ended it early."""
+        capture, recorder = self._capture, self._recorder
+        if capture is None or recorder is None:
+            return False
+        if capture.error is not None:
+            raise capture.error
+        self._check(recorder)
+        now = time.monotonic()
+        if now - self._synced > SYNC_S:
+            self._synced = now
+            try:
+                recorder.sync()
+            except OSError as error:
+                raise RecordingError(f"{self._name}: the frame table can't be written: {error.strerror}") from error
+        return capture.ended
+
+    def _check(self, recorder: Recorder) -> None:
+        if recorder.error is not None:
+            raise RecordingError(f"{self._name}: {recorder.error}")
+
+    @property
+    def _name(self) -> str:
+        return f"camera {self._job.camera if self._job else '?'}"
+
+    def events(self) -> list[Event]:
+        """Take what happened since the last call."""
+        if self._capture is None:
+            return []
+        return [self._capture.events.popleft() for _ in range(len(self._capture.events))]
+
+    def values(self) -> Values:
+        """Give the counters of the camera."""
+        job, capture, publisher, recorder = self._job, self._capture, self._publisher, self._recorder
+        if job is None or capture is None or publisher is None:
+            return {}
+        values: dict[str, int | float | str | None] = {
+            "captured": capture.captured,
+            "lost_camera": capture.lost_camera,
+            "lost_queue": capture.lost_queue,
+            "silences": capture.silences,
+            "published": publisher.sent,
+            "unsent": publisher.unsent,
+            "malformed": publisher.malformed,
+        }
+        if capture.captured > 1:
+            values["rate_hz"] = round((capture.captured - 1) / max(1, capture.last_ns - capture.first_ns) * 1e9, 3)
+        if recorder is not None:
+            values |= {f"rows_{state}": number for state, number in recorder.states.items()}
+            values |= {"waiting": recorder.waiting, "longest_queue": recorder.longest_queue}
+            values["video_bytes"] = recorder.video_bytes
+        return {job.camera: values}
+
+    def stop(self) -> None:
+        """End the capture, encode what waits, close the files."""
+        if self._capture is not None:
+            self._capture.end()
+        elif self._camera is not None:
+            self._camera.stop()
+        if self._recorder is not None:
+            self._recorder.close()
+        if self._publisher is not None:
+            self._publisher.close()
+        if self._recorder is not None:
+            self._check(self._recorder)
+
+
+def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:
+    details: dict[str, object] = {"camera": camera.description, "tick_ns": camera.tick_ns}
+    if job.recording is not None:
+        details["video"] = f"video.{job.recording.container}"
+    return details
+
+
+def _check_space(folder: Path, min_free_bytes: int) -> None:
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    free = disk_usage(parent).free
+    if free < min_free_bytes:
+        raise DiskError(
+            f"{parent} has {free / 2**30:.1f} GiB free, less than the {min_free_bytes / 2**30:.1f} that "
+            "session.min_free_gib asks for; make room or choose another session.output"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a camera process; gives its exit status."""
+    given = parse_arguments("camera", arguments)
+    return serve(CameraRole(), f"camera:{given.name}", given.control, given.keys)

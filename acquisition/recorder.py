@@ -1,0 +1,209 @@
+"""The recorder thread: takes frames from the capture thread, encodes them, and keeps the frame table.
+
+Frames wait in a queue that is bounded in bytes. When it is full the new frame is lost to the video, and the table
+says so (`lost-queue`); nothing else ever drops a frame here. Rows are written in the order of capture, each as soon
+as its fate is known.
+"""
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.acquisition.camera import CameraFormat, Capture
+from posestream.acquisition.encoder import EncoderError, VideoWriter
+from posestream.acquisition.frame_table import FrameTable, Seen
+from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.tables import FrameState, TableWriter
+
+__all__ = ["Recorder"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    seq: int
+    capture: Capture
+    wall_ns: int
+    seen: Seen
+    pixels: NDArray[np.uint8] | None
+    """None: the queue was full."""
+
+
+class Recorder:
+    """Records one camera.
+
+    Parameters
+    ----------
+    folder
+        Where `video.*` and `frames.csv` (and `truth.csv`, of a simulation) are made.
+    settings
+        How to compress; None keeps the table alone.
+    camera
+        Format of the frames.
+
+    Raises
+    ------
+    EncoderError, OSError
+        Where the files can't be made.
+    """
+
+    def __init__(self, folder: Path, settings: RecordingSettings | None, camera: CameraFormat) -> None:
+        self.error: str | None = None
+        """Why the recording ended before it was closed; none while all is well."""
+        self.longest_queue = 0
+        """The most frames that ever waited."""
+        self._table = FrameTable(folder / "frames.csv")
+        self._truth = (
+            TableWriter(folder / "truth.csv", ("seq", *(f"{n}_{axis}" for n in camera.truth_names for axis in "xy")))
+            if camera.truth_names
+            else None
+        )
+        self._video: VideoWriter | None = None
+        self._limit = 0
+        if settings is not None:
+            path = folder / f"video.{settings.container}"
+            self._video = VideoWriter(path, settings, camera)
+            self._limit = settings.queue_bytes
+        self._queue: deque[_Entry | None] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+        self._in_encoder: deque[tuple[_Entry, int, str]] = deque()
+        self._first_ns: int | None = None
+        self._last_pts_us = -1
+        self._thread = threading.Thread(target=self._run, name="recorder")
+        self._thread.start()
+
+    def put(self, seq: int, capture: Capture, wall_ns: int, seen: Seen, pixels: NDArray[np.uint8]) -> bool:
+        """Hand over a frame; never waits.
+
+        Parameters
+        ----------
+        seq
+            Number of the frame in the stream.
+        capture
+            What the camera said of it.
+        wall_ns
+            Its wall clock time.
+        seen
+            What its device id said of the frames before.
+        pixels
+            (height, width, channels) uint8; must not change any more.
+
+        Returns
+        -------
+        bool
+            False where the queue was full: the frame will not be in the video, and the table says so.
+        """
+        with self._changed:
+            room = self._video is None or self._waiting_bytes + pixels.nbytes <= self._limit
+            kept = pixels if room and self._video is not None else None
+            self._queue.append(_Entry(seq, capture, wall_ns, seen, kept))
+            if kept is not None:
+                self._waiting_bytes += kept.nbytes
+            self.longest_queue = max(self.longest_queue, len(self._queue))
+            self._changed.notify()
+        return room
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Rows of the table so far, by state."""
+        return {state.value: self._table.states[state] for state in FrameState if self._table.states[state]}
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait for the encoder now."""
+        return len(self._queue)
+
+    @property
+    def video_bytes(self) -> int:
+        """Size of the video file."""
+        return self._video.path.stat().st_size if self._video is not None and self._video.path is not None else 0
+
+    def sync(self) -> None:
+        """Bring the tables to the disk; called from another thread, so that a slow disk does not hold the encoder."""
+        self._table.sync()
+
+    def close(self) -> None:
+        """Encode what waits, close the files and end the thread. `error` says whether all went well."""
+        with self._changed:
+            self._queue.append(None)
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (entry := self._next()) is not None:
+            self._guarded(entry)
+        try:
+            if self._video is not None:
+                self._settle(self._video.close())
+        except (EncoderError, OSError) as error:
+            self._fail(error)
+        for table in (self._table, self._truth):
+            try:
+                if table is not None:
+                    table.close()
+            except OSError as error:
+                self._fail(error)
+
+    def _next(self) -> _Entry | None:
+        with self._changed:
+            while not self._queue:
+                self._changed.wait()
+            entry = self._queue.popleft()
+            if entry is not None and entry.pixels is not None:
+                self._waiting_bytes -= entry.pixels.nbytes
+            return entry
+
+    def _guarded(self, entry: _Entry) -> None:
+        try:
+            self._table.lost_by_camera(entry.seen.lost)
+            if self._truth is not None and entry.capture.truth is not None:
+                self._truth.append((entry.seq, *(f"{value:.3f}" for point in entry.capture.truth for value in point)))
+            if self._video is None:
+                self._lost(entry, FrameState.NOT_RECORDED)
+            elif self.error is not None:
+                self._lost(entry, FrameState.ENCODER_ERROR)
+            elif entry.pixels is None:
+                self._lost(entry, FrameState.LOST_QUEUE)
+            else:
+                self._encode(self._video, entry, entry.pixels)
+        except (EncoderError, OSError) as error:
+            self._fail(error)
+
+    def _lost(self, entry: _Entry, state: FrameState) -> None:
+        self._table.lost(entry.seq, entry.capture, entry.wall_ns, state, entry.seen.note)
+
+    def _encode(self, video: VideoWriter, entry: _Entry, pixels: NDArray[np.uint8]) -> None:
+        pts_us, note = self._presentation_time(entry)
+        self._in_encoder.append((entry, pts_us, note))
+        try:
+            self._settle(video.write(pixels, pts_us))
+        except EncoderError:
+            while self._in_encoder:
+                self._lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
+            raise
+
+    def _presentation_time(self, entry: _Entry) -> tuple[int, str]:
+        time_ns = entry.capture.captured_ns if entry.capture.presentation_ns is None else entry.capture.presentation_ns
+        if self._first_ns is None:
+            self._first_ns = time_ns
+        pts_us, note = (time_ns - self._first_ns) // 1_000, entry.seen.note
+        if pts_us <= self._last_pts_us:  # players need rising times; the raw ones stay in the table
+            pts_us = self._last_pts_us + 1
+            note = "; ".join(filter(None, (note, "presentation time repaired")))
+        self._last_pts_us = pts_us
+        return pts_us, note
+
+    def _settle(self, in_file: list[int]) -> None:
+        for pts in in_file:
+            entry, pts_us, note = self._in_encoder.popleft()
+            if pts != pts_us:
+                note = "; ".join(filter(None, (note, f"encoder gave time {pts}")))
+            self._table.recorded(entry.seq, entry.capture, entry.wall_ns, pts_us, note)
+
+    def _fail(self, error: Exception) -> None:
+        if self.error is None:
+            self.error = str(error)

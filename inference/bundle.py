@@ -1,0 +1,295 @@
+"""The model bundle: a folder with `model.json` and `weights.safetensors`, and nothing that executes.
+
+`model.json` holds one object (schema `BundleFile`)::
+
+    {"format": "posestream model", "version": 1,
+     "model": {"name": ..., "net_type": "resnet_50", "bodyparts": [...], ...},          see `ModelSpec`
+     "weights": {"dtype": "float32", "sha256": ...}}                                    see `WeightsFile`
+
+`weights.safetensors` holds the tensors that `expected_tensors` names, in TensorFlow's layouts: convolutions
+(height, width, in, out), the transposed convolutions of the heads (height, width, out, in). Batch norm has been folded
+into the convolutions before: y = conv(x, kernel) + bias.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from posestream.inference.errors import ModelError
+
+__all__ = [
+    "MODEL_FILE",
+    "UNITS",
+    "WEIGHTS_FILE",
+    "BundleFile",
+    "ModelBundle",
+    "ModelSource",
+    "ModelSpec",
+    "NetType",
+    "WeightsFile",
+    "expected_tensors",
+]
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+NetType = Literal["resnet_50", "resnet_101", "resnet_152"]
+StorageType = Literal["float32", "float16"]
+
+UNITS: dict[NetType, tuple[int, int, int, int]] = {
+    "resnet_50": (3, 4, 6, 3),
+    "resnet_101": (3, 4, 23, 3),
+    "resnet_152": (3, 8, 36, 3),
+}
+"""Bottleneck units in each of the four blocks."""
+
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Label = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ModelSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a model came from; what is not known is None or empty."""
+
+    kind: Label
+    """Program and form, for example `deeplabcut-tensorflow`."""
+    folder: str = ""
+    """Name of the folder that was read, not its path."""
+    snapshot: str = ""
+    iterations: int | None = None
+    """Training iterations of the snapshot."""
+    task: str = ""
+    """DeepLabCut's `Task`."""
+    date: str = ""
+    """DeepLabCut's `date`, for example `Oct30`."""
+    shuffle: int | None = None
+    training_fraction: float | None = None
+    """Share of the labelled frames that the network was trained on, 0 to 1."""
+    iteration: int | None = None
+    """DeepLabCut's `iteration`, the round of active learning."""
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of a model but its weights.
+
+    Raises
+    ------
+    ValueError
+        Names that are not unique, or a skeleton between body parts that the model does not have.
+    """
+
+    name: Label
+    net_type: NetType
+    bodyparts: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=10_000)]
+    """Names of the K body parts, in the order of the network's channels."""
+    skeleton: tuple[tuple[str, str], ...] = ()
+    """Pairs of body parts to draw a line between."""
+    stride: Literal[8] = 8
+    """Pixels of the picture between neighbouring cells of the maps."""
+    locref_stdev: Annotated[float, Meta(gt=0, lt=1e6)] = 7.2801
+    """Pixels that a location refinement of 1 stands for."""
+    location_refinement: bool = True
+    """Whether the network has a head for location refinement."""
+    mean_pixel: tuple[float, float, float] = (123.68, 116.779, 103.939)
+    """Subtracted from every pixel; red, green, blue; 0 to 255."""
+    scorer: Text
+    """Name that DeepLabCut gives to this snapshot's predictions; part of its file names."""
+    source: ModelSource
+
+    def __post_init__(self) -> None:
+        if len(set(self.bodyparts)) != len(self.bodyparts):
+            raise ValueError("body parts appear twice")
+        strangers = {part for pair in self.skeleton for part in pair} - set(self.bodyparts)
+        if strangers:
+            raise ValueError(f"the skeleton names body parts that the model lacks: {', '.join(sorted(strangers))}")
+
+
+class WeightsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `weights.safetensors` must be."""
+
+    dtype: StorageType
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """Of the file's bytes: a flipped bit is found before it is a wrong pose."""
+
+
+class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Schema of `model.json`."""
+
+    format: Literal["posestream model"] = "posestream model"
+    version: Literal[1] = 1
+    model: ModelSpec
+    weights: WeightsFile
+
+
+def expected_tensors(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that a model with this specification has.
+
+    Returns
+    -------
+    dict[str, tuple[int, ...]]
+        `conv1/kernel`, `conv1/bias`, then `block{b}/unit_{u}/{shortcut,conv1,conv2,conv3}/...`, `part_pred/...` and,
+        with location refinement, `locref_pred/...`.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def conv(name: str, size: int, inputs: int, outputs: int) -> None:
+        shapes[f"{name}/kernel"] = (size, size, inputs, outputs)
+        shapes[f"{name}/bias"] = (outputs,)
+
+    conv("conv1", 7, 3, 64)
+    channels = 64
+    for block, units in enumerate(UNITS[spec.net_type], start=1):
+        bottleneck = 32 * 2**block
+        for unit in range(1, units + 1):
+            name = f"block{block}/unit_{unit}"
+            if unit == 1:
+                conv(f"{name}/shortcut", 1, channels, 4 * bottleneck)
+            conv(f"{name}/conv1", 1, channels, bottleneck)
+            conv(f"{name}/conv2", 3, bottleneck, bottleneck)
+            conv(f"{name}/conv3", 1, bottleneck, 4 * bottleneck)
+            channels = 4 * bottleneck
+    heads = {"part_pred": len(spec.bodyparts)}
+    if spec.location_refinement:
+        heads["locref_pred"] = 2 * len(spec.bodyparts)
+    for name, outputs in heads.items():
+        shapes[f"{name}/kernel"] = (3, 3, outputs, channels)
+        shapes[f"{name}/bias"] = (outputs,)
+    return shapes
+
+
+def check_weights(spec: ModelSpec, weights: Mapping[str, NDArray[np.floating]], where: str) -> None:
+    """Refuse weights that are not exactly those of `expected_tensors`, or that are not finite."""
+    expected = expected_tensors(spec)
+    missing = [name for name in expected if name not in weights]
+    strange = [name for name in weights if name not in expected]
+    if missing or strange:
+        names = ", ".join((missing or strange)[:3])
+        what = f"{len(missing)} tensors are missing" if missing else f"{len(strange)} tensors do not belong there"
+        raise ModelError(f"{where}: {what} (such as {names}) for a {spec.net_type}. Import the model again.")
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ModelError(
+                f"{where}: {name} has the shape {weights[name].shape}, but a {spec.net_type} with "
+                f"{len(spec.bodyparts)} body parts needs {shape}. Import the model again."
+            )
+        if not np.isfinite(weights[name]).all():
+            raise ModelError(f"{where}: {name} holds numbers that are not finite. Import another snapshot.")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelBundle:
+    """A model in memory.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+        All but the weights.
+    weights : dict[str, NDArray[np.float32]]
+        The tensors that `expected_tensors` names, float32, batch norm folded in.
+    """
+
+    spec: ModelSpec
+    weights: dict[str, NDArray[np.float32]]
+
+    def save(self, folder: Path, dtype: StorageType = "float32") -> None:
+        """Write the bundle; the folder appears complete or not at all.
+
+        Parameters
+        ----------
+        folder
+            The folder to create.
+        dtype
+            How weights are stored. float16 halves the file and moves a pose by some hundredths of a pixel.
+
+        Raises
+        ------
+        ModelError
+            The folder exists, cannot be written, or the weights do not fit the specification or the dtype.
+        """
+        from safetensors.numpy import save
+
+        if folder.exists():
+            raise ModelError(f"{folder} exists already. Name a new folder, or remove it first.")
+        check_weights(self.spec, self.weights, self.spec.name)
+        with np.errstate(over="ignore"):  # what overflows is refused in the next line
+            stored = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in self.weights.items()}
+        if not all(np.isfinite(array).all() for array in stored.values()):
+            raise ModelError(f"{self.spec.name}: its weights are too large for {dtype}. Save it as float32.")
+        payload = save(stored)
+        digest = hashlib.sha256(payload).hexdigest()
+        description = BundleFile(model=self.spec, weights=WeightsFile(dtype=dtype, sha256=digest))
+        text = msgspec.json.format(msgspec.json.encode(description), indent=2)
+
+        partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
+        try:
+            partial.mkdir(parents=True)
+            try:
+                for name, data in ((WEIGHTS_FILE, payload), (MODEL_FILE, text + b"\n")):
+                    with (partial / name).open("wb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            raise ModelError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelBundle":
+        """Read a bundle and check all of it; nothing in it is executed.
+
+        Raises
+        ------
+        ModelError
+            A file is absent, unreadable, damaged, of another version, or does not fit the other.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        description = _read_description(folder / MODEL_FILE)
+        path = folder / WEIGHTS_FILE
+        payload = _read(path)
+        if hashlib.sha256(payload).hexdigest() != description.weights.sha256:
+            raise ModelError(
+                f"{path} is damaged ({len(payload):,} bytes; its checksum is not the one in {MODEL_FILE}). "
+                "Copy the bundle again."
+            )
+        try:
+            stored = load(payload)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"{path} is not a safetensors file: {error}. Copy the bundle again.") from error
+        odd = sorted({str(array.dtype) for array in stored.values()} - {description.weights.dtype})
+        if odd:
+            raise ModelError(f"{path} holds {', '.join(odd)}, but {MODEL_FILE} says {description.weights.dtype}.")
+        check_weights(description.model, stored, str(path))
+        return cls(description.model, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror or error}. A bundle is a folder with {MODEL_FILE} and {WEIGHTS_FILE}."
+        ) from error
+
+
+def _read_description(path: Path) -> BundleFile:
+    text = _read(path)
+    try:
+        return msgspec.json.decode(text, type=BundleFile)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(
+            f"{path} does not describe a model that this version of posestream knows: {error}. "
+            "Copy the bundle again, or update posestream."
+        ) from error

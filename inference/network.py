@@ -1,0 +1,161 @@
+"""The network: DeepLabCut's ResNet with two deconvolution heads, defined once in Keras 3 for every backend.
+
+It is slim's ResNet v1 at output stride 16 as DeepLabCut's TensorFlow code builds it (He et al. 2016, "Deep residual
+learning for image recognition"; tf_slim `resnet_v1`, `resnet_utils`), with batch norm folded into the convolutions:
+
+- the stride of a block sits in its *last* unit; block 3 keeps its resolution and block 4 is dilated by 2 instead;
+- strided convolutions pad by hand, as PyTorch does, but the max pool pads as TensorFlow's SAME does, unlike PyTorch's;
+- a transposed convolution with stride 2 leaves maps of twice ceil(size / 16) cells, eight pixels apart.
+
+Nothing here belongs to TensorFlow alone, so that `KERAS_BACKEND=jax` runs it and OpenVINO converts it.
+"""
+
+from typing import Any, Literal
+
+from posestream.inference.bundle import UNITS, ModelBundle
+from posestream.inference.decoder import decode_graph
+
+__all__ = ["PixelFormat", "Precision", "build_network"]
+
+PixelFormat = Literal["gray8", "rgb24", "bgr24"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def build_network(
+    bundle: ModelBundle,
+    *,
+    pixel_format: PixelFormat,
+    precision: Precision = "float32",
+    decode: bool = True,
+    height: int | None = None,
+    width: int | None = None,
+) -> Any:
+    """Build the network with its weights.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    pixel_format
+        What the input holds; grey is repeated to three channels and BGR reversed within the graph.
+    precision
+        In which the ResNet computes. Mean subtraction, both heads and the decoder are always float32: the heads cost
+        little, and logits of eight bits would make cells tie that are not equal.
+    decode
+        Whether poses or maps come out.
+    height, width
+        Of the frames in pixels; None leaves them open, and every frame size then runs through the same network.
+
+    Returns
+    -------
+    keras.Model
+        From uint8 (B, H, W, C), C being 1 or 3, to float32 (B, K, 3) of x and y in pixels and likelihood. Without
+        `decode` to `[part_logits]` or `[part_logits, locref]`, float32 (B, h, w, K) and (B, h, w, 2K) with
+        h = 2 * ceil(H / 16), w likewise.
+    """
+    import keras
+    from keras import layers
+
+    spec = bundle.spec
+    channels = 1 if pixel_format == "gray8" else 3
+    frames = keras.Input((height, width, channels), dtype="uint8", name="frames")
+    features = _Resnet(bundle, precision).features(_centred(frames, pixel_format, spec.mean_pixel))
+    features = layers.Activation("linear", dtype="float32", name="features")(features)
+
+    def head(name: str) -> Any:
+        outputs = bundle.weights[f"{name}/bias"].size
+        return layers.Conv2DTranspose(outputs, 3, strides=2, padding="same", dtype="float32", name=name)(features)
+
+    logits = head("part_pred")
+    locref = head("locref_pred") if spec.location_refinement else None
+    if decode:
+        outputs = decode_graph(
+            logits, locref, parts=len(spec.bodyparts), stride=float(spec.stride), locref_stdev=spec.locref_stdev
+        )
+    else:
+        outputs = [logits] if locref is None else [logits, locref]
+    model = keras.Model(frames, outputs, name=f"posestream_{spec.net_type}")
+    model.trainable = False
+    for layer in model.layers:
+        if layer.weights:
+            name = layer.name.replace(".", "/")
+            layer.set_weights([bundle.weights[f"{name}/kernel"], bundle.weights[f"{name}/bias"]])
+    return model
+
+
+def _centred(frames: Any, pixel_format: PixelFormat, mean_pixel: tuple[float, float, float]) -> Any:
+    """Float32 RGB minus the mean colour, from uint8 in any pixel format."""
+    import numpy as np
+    from keras import ops
+
+    pixels = ops.cast(frames, "float32")
+    if pixel_format == "gray8":
+        pixels = ops.repeat(pixels, 3, axis=-1)
+    elif pixel_format == "bgr24":
+        pixels = ops.flip(pixels, axis=-1)
+    return pixels - np.asarray(mean_pixel, dtype=np.float32)
+
+
+class _Resnet:
+    """Layers of the ResNet; a layer's name is its tensors' name with dots, since Keras allows no slash."""
+
+    def __init__(self, bundle: ModelBundle, precision: Precision) -> None:
+        self._bundle = bundle
+        self._precision = precision
+
+    def features(self, pixels: Any) -> Any:
+        """Activations of block 4: (B, ceil(H / 16), ceil(W / 16), 2048) from centred float32 pixels (B, H, W, 3)."""
+        from keras import layers
+
+        policy = self._precision
+        net = layers.Activation("linear", dtype=policy, name="cast")(pixels)
+        net = self._conv(net, "conv1", strides=2, padding=3)
+        net = layers.MaxPooling2D(3, strides=2, padding="same", dtype=policy, name="pool1")(net)
+        for block, units in enumerate(UNITS[self._bundle.spec.net_type], start=1):
+            for unit in range(1, units + 1):
+                strides = 2 if unit == units and block <= 2 else 1
+                net = self._unit(net, f"block{block}/unit_{unit}", strides, dilation=2 if block == 4 else 1)
+        return net
+
+    def _unit(self, net: Any, name: str, strides: int, dilation: int) -> Any:
+        """Bottleneck unit: relu(shortcut + conv3(conv2(conv1)))."""
+        from keras import layers
+
+        if f"{name}/shortcut/kernel" in self._bundle.weights:
+            shortcut = self._conv(net, f"{name}/shortcut", strides=strides, activation=None)
+        else:
+            shortcut = net if strides == 1 else net[:, ::strides, ::strides, :]
+        residual = self._conv(net, f"{name}/conv1")
+        residual = self._conv(residual, f"{name}/conv2", strides=strides, padding=1, dilation=dilation)
+        residual = self._conv(residual, f"{name}/conv3", activation=None)
+        dotted = name.replace("/", ".")
+        net = layers.Add(dtype=self._precision, name=f"{dotted}.add")([shortcut, residual])
+        return layers.Activation("relu", dtype=self._precision, name=f"{dotted}.relu")(net)
+
+    def _conv(
+        self,
+        net: Any,
+        name: str,
+        *,
+        strides: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        activation: str | None = "relu",
+    ) -> Any:
+        """Convolution with bias; SAME where that pads evenly, by hand where it would depend on the size."""
+        from keras import layers
+
+        size, _, _, filters = self._bundle.weights[f"{name}/kernel"].shape
+        dotted = name.replace("/", ".")
+        if padding and strides > 1:
+            net = layers.ZeroPadding2D(padding, dtype=self._precision, name=f"{dotted}.pad")(net)
+        return layers.Conv2D(
+            filters,
+            size,
+            strides=strides,
+            padding="same" if padding and strides == 1 else "valid",
+            dilation_rate=dilation,
+            activation=activation,
+            dtype=self._precision,
+            name=dotted,
+        )(net)

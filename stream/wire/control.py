@@ -1,0 +1,232 @@
+"""How the supervisor and its processes talk: they join, are configured, say that they are armed, start, and end.
+
+A process connects (DEALER) to the address that the supervisor bound (ROUTER), on this machine or another, and learns
+everything else from there. No frame and no pose travels here, and nobody waits for an answer without a time limit.
+"""
+
+import math
+import time
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+import msgspec
+import zmq
+from msgspec import Meta
+from zmq.utils.monitor import recv_monitor_message
+
+from posestream.stream.wire.jobs import Job
+from posestream.stream.wire.keys import Keys
+from posestream.stream.wire.messages import Event, StreamInfo, Text
+from posestream.stream.wire.sockets import bind, connect
+
+__all__ = [
+    "Armed",
+    "Command",
+    "Configure",
+    "ControlLink",
+    "ControlServer",
+    "Failed",
+    "Finished",
+    "Join",
+    "Notice",
+    "Report",
+    "Start",
+    "Status",
+    "Stop",
+]
+
+MAX_CONTROL_BYTES = 2**20
+
+Values = dict[str, dict[str, int | float | str | None]]
+"""Counters and readings of a process: by camera (or `""` for the process as a whole), then by name."""
+
+
+class _Tagged(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    pass
+
+
+class Join(_Tagged, frozen=True, kw_only=True, tag="join"):
+    """A process is there and waits for its job."""
+
+    role: Annotated[str, Meta(max_length=64)]
+    """`camera:NAME`, `inference` or `poses`."""
+    pid: int
+    host: str
+    clock: str
+    version: str
+
+
+class Armed(_Tagged, frozen=True, kw_only=True, tag="armed"):
+    """Everything is open and warm; the process waits for the start."""
+
+    stream: StreamInfo | None = None
+    """Of a camera: what it publishes and where."""
+    endpoint: str | None = None
+    """Of inference: where poses are published."""
+    details: dict[str, Any] = {}
+    """For the session's record: the device, the encoder, the engine, the model."""
+
+
+class Status(_Tagged, frozen=True, kw_only=True, tag="status"):
+    """Where the process stands."""
+
+    values: Values
+
+
+class Notice(_Tagged, frozen=True, kw_only=True, tag="notice"):
+    """Something that a person should know now."""
+
+    event: Event
+
+
+class Finished(_Tagged, frozen=True, kw_only=True, tag="finished"):
+    """The process has closed its files and ends."""
+
+    values: Values
+
+
+class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
+    """The process can't go on; what it wrote is closed and valid."""
+
+    kind: Literal["usage", "failure"]
+    """`usage`: what it was asked for is wrong; `failure`: something broke."""
+    text: Text
+    values: Values = {}
+
+
+class Configure(_Tagged, frozen=True, kw_only=True, tag="configure"):
+    """Open and warm up what the job names, then say that you are armed."""
+
+    job: Job
+
+
+class Start(_Tagged, frozen=True, kw_only=True, tag="start"):
+    """Begin: the session folder is there and everybody is armed."""
+
+    poses: str | None = None
+    """Where poses are published."""
+
+
+class Stop(_Tagged, frozen=True, kw_only=True, tag="stop"):
+    """Take in nothing new, finish what is under way, close and end."""
+
+    reason: Text
+
+
+Report = Join | Armed | Status | Notice | Finished | Failed
+Command = Configure | Start | Stop
+
+
+class ControlLink:
+    """A process's side of the control connection.
+
+    Parameters
+    ----------
+    context
+        The process's context.
+    endpoint
+        The supervisor's address.
+    join
+        Who this is.
+    keys
+        Where the supervisor asks for them.
+    """
+
+    def __init__(self, context: "zmq.Context[Any]", endpoint: str, join: Join, keys: Keys | None = None) -> None:
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
+        self._socket.setsockopt(zmq.LINGER, 2_000)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        self._lost_since: float | None = time.monotonic()
+        self._decoder = msgspec.msgpack.Decoder(Command)
+        connect(self._socket, endpoint, keys)
+        self.send(join)
+
+    def send(self, report: Report) -> None:
+        """Tell the supervisor; dropped where it is gone and the queue is full."""
+        try:
+            self._socket.send(msgspec.msgpack.encode(report), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def receive(self, timeout_s: float) -> Command | None:
+        """Wait for the supervisor's next command, `timeout_s` seconds at most."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            ready = dict(poller.poll(max(0, math.ceil((deadline - time.monotonic()) * 1e3))))
+            if self._monitor in ready:
+                event = recv_monitor_message(self._monitor)["event"]
+                self._lost_since = None if event == zmq.EVENT_CONNECTED else time.monotonic()
+            if self._socket in ready:
+                command: Command = self._decoder.decode(self._socket.recv())
+                return command
+            if time.monotonic() >= deadline:
+                return None
+
+    @property
+    def lost_s(self) -> float:
+        """Seconds for which there has been no connection; 0 while there is one."""
+        return 0.0 if self._lost_since is None else time.monotonic() - self._lost_since
+
+    def close(self) -> None:
+        """Close the connection; the last reports go out within two seconds."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close()
+
+
+class ControlServer:
+    """The supervisor's side.
+
+    Parameters
+    ----------
+    context
+        The process's context.
+    endpoint
+        Address to bind.
+    keys
+        Needed where processes on other machines join.
+
+    Raises
+    ------
+    EndpointError
+        Where the address can't be bound.
+    """
+
+    def __init__(self, context: "zmq.Context[Any]", endpoint: str, keys: Keys | None = None) -> None:
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
+        self._socket.setsockopt(zmq.LINGER, 1_000)
+        self._decoder = msgspec.msgpack.Decoder(Report)
+        self.malformed: Counter[str] = Counter()
+        try:
+            self.endpoint = bind(self._socket, endpoint, keys)
+        except BaseException:
+            self._socket.close(0)
+            raise
+
+    def receive(self, timeout_s: float) -> tuple[bytes, Report] | None:
+        """Wait for a report, `timeout_s` seconds at most; gives the sender's identity with it."""
+        if not self._socket.poll(int(timeout_s * 1e3)):
+            return None
+        parts = self._socket.recv_multipart()
+        if len(parts) != 2:
+            self.malformed["parts"] += 1
+            return None
+        try:
+            report: Report = self._decoder.decode(parts[1])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.malformed["report"] += 1
+            return None
+        return parts[0], report
+
+    def send(self, identity: bytes, command: Command) -> None:
+        """Send a command; nothing happens where that process is gone."""
+        self._socket.send_multipart([identity, msgspec.msgpack.encode(command)])
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

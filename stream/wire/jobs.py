@@ -1,0 +1,94 @@
+"""What the supervisor asks of each process: plain settings that travel, so that a process can live anywhere."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from posestream.stream.wire.messages import Name, StreamInfo
+
+__all__ = ["CameraJob", "InferenceJob", "Job", "PoseRecorderJob", "RecordingSettings"]
+
+
+class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a camera's frames are compressed and kept."""
+
+    codec: str = "libx264"
+    """Name of FFmpeg's encoder."""
+    container: Literal["mp4", "mkv"] = "mp4"
+    """Fragmented mp4 that becomes an ordinary one when it is closed, or Matroska; both survive a kill."""
+    preset: str | None = "veryfast"
+    """The encoder's preset: faster means less work and larger files. None: the encoder's own."""
+    crf: float | None = 23.0
+    """Constant rate factor of the encoder: lower means better and larger. None: the encoder's own."""
+    keyframe_interval_s: float = 1.0
+    """Seconds between frames that can be decoded alone."""
+    pixel_format: str = "auto"
+    """FFmpeg's name of the recorded pixel format; `auto` keeps grey frames grey and takes yuv420p for colour."""
+    threads: int = 1
+    """Threads of the encoder."""
+    options: dict[str, str] = {}
+    """Further options of the encoder, as FFmpeg names them."""
+    queue_bytes: int = 512 * 2**20
+    """Bytes of raw frames that may wait for the encoder before frames are lost."""
+
+
+class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="camera"):
+    """One camera: what to open, where to publish, what to record."""
+
+    session: str
+    camera: Name
+    backend: str
+    options: dict[str, Any]
+    """The backend's own settings."""
+    rig_folder: str
+    """Folder from which relative paths in the settings are taken."""
+    known_keys: tuple[str, ...] = ()
+    """Keys that the rig understands beside the backend's, for messages."""
+    endpoint: str
+    """Where to publish frames; empty: an address of this machine alone."""
+    folder: str
+    """Folder to write to, made when the run starts."""
+    recording: RecordingSettings | None
+    """None: publish only."""
+    min_free_bytes: int
+    """Free space below which a run does not start."""
+    publish_queue_bytes: int = 64 * 2**20
+    """Bytes of raw frames that may wait for one reader."""
+    timeout_s: float = 5.0
+    """Seconds without a frame after which the camera is said to be silent."""
+    window: int = 16
+    """Frames that may be on their way through inference, for a camera that waits for it."""
+    keys: str | None = None
+
+
+class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="inference"):
+    """The network to run, on which streams, and how frames are gathered into batches."""
+
+    session: str
+    model: str
+    rig_folder: str
+    """Folder from which a relative path of the model is taken."""
+    streams: tuple[StreamInfo, ...]
+    endpoint: str
+    """Where to publish poses."""
+    mode: Literal["freshest", "every-frame"]
+    batch_size: int
+    wait_ms: float
+    queue_bytes: int
+    """Bytes of raw frames that may wait for the engine in `every-frame` before the oldest is skipped."""
+    precision: Literal["float32", "bfloat16", "float16"]
+    threads: int | None
+    keys: str | None = None
+
+
+class PoseRecorderJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="poses"):
+    """The pose stream to write down, and where."""
+
+    session: str
+    endpoint: str
+    folders: dict[Name, str]
+    """Folder of each camera, made when the run starts."""
+    keys: str | None = None
+
+
+Job = CameraJob | InferenceJob | PoseRecorderJob

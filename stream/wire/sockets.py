@@ -1,0 +1,268 @@
+"""Sockets of the frame stream and the pose stream: one publisher, any number of subscribers.
+
+The publisher never waits for a reader. `XPUB_NODROP` makes libzmq say so (`EAGAIN`) when some reader's queue is
+full; the message is then counted as unsent and sent once more the lossy way, so that the readers that keep up still
+get it. `CONFLATE` is not used: it keeps one part only of a multipart message.
+"""
+
+import contextlib
+import ipaddress
+import os
+import re
+import socket as system_socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from posestream.stream.wire.keys import Keys
+
+__all__ = ["EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
+
+MAX_MESSAGE_BYTES = 512 * 2**20
+"""The largest part that a socket takes from the network; libzmq closes a connection that announces more."""
+
+_ENDPOINT = re.compile(r"^(?:tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5}|\*)|ipc://(?P<path>\S+))$")
+
+
+class EndpointError(Exception):
+    """An address that can't be bound or connected to; the text is for people."""
+
+
+def local_endpoint(purpose: str) -> str:
+    """Address of this machine alone, unused until now: `ipc` on POSIX, a free loopback port on Windows."""
+    if sys.platform == "win32":  # pyzmq's wheels have no ipc there
+        return "tcp://127.0.0.1:*"
+    # A second bind would take an ipc path over in silence, so each is new; the system's limit is 107 characters.
+    folder = Path(tempfile.gettempdir()) / f"posestream-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return f"ipc://{folder / f'{purpose[:24]}-{uuid.uuid4().hex[:12]}'}"
+
+
+def check_endpoint(endpoint: str, *, bind: bool, keys: Keys | None) -> None:
+    """See whether an address is well formed and may be used.
+
+    Raises
+    ------
+    EndpointError
+        Where it is malformed, or would open a socket to other machines without keys.
+    """
+    match = _ENDPOINT.match(endpoint)
+    if match is None or int(match["port"] if (match["port"] or "*") != "*" else 0) > 65_535:
+        raise EndpointError(f'"{endpoint}" is no address; write tcp://127.0.0.1:5557 or ipc:///tmp/name')
+    if match["path"] and sys.platform == "win32":
+        raise EndpointError(f'"{endpoint}": Windows has no ipc addresses; write tcp://127.0.0.1:5557')
+    if bind and match["host"] and keys is None and not _is_loopback(match["host"]):
+        raise EndpointError(
+            f'"{endpoint}" is open to other machines and needs keys: make them with `posestream keys FOLDER`, copy the '
+            'folder to both machines and set keys = "FOLDER" under [network]'
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_taken_path(endpoint: str) -> None:
+    # libzmq would unlink another program's ipc socket and bind its own in silence.
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or not Path(path).exists():
+        return
+    with system_socket.socket(system_socket.AF_UNIX, system_socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+        probe.connect(path)
+        raise EndpointError(f"{endpoint} is in use by another program; end it or choose another address")
+
+
+def bind(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> str:
+    """Bind a socket and give the address that it really has, a `*` port filled in.
+
+    Raises
+    ------
+    EndpointError
+        Where the address is in use, is not this machine's, or needs keys.
+    """
+    check_endpoint(endpoint, bind=True, keys=keys)
+    if endpoint.startswith("ipc://"):
+        _refuse_taken_path(endpoint)
+    if keys is not None:
+        keys.serve(socket)
+    if "://[" in endpoint:
+        socket.ipv6 = True
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        reason = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"can't be used: {error.strerror}"
+        raise EndpointError(f"{endpoint} {reason}; end that program or choose another address") from error
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> None:
+    """Connect a socket; it connects as soon as somebody binds, and again after each break.
+
+    Raises
+    ------
+    EndpointError
+        Where the address is malformed.
+    """
+    check_endpoint(endpoint, bind=False, keys=keys)
+    if keys is not None:
+        keys.connect(socket)
+    if "://[" in endpoint:
+        socket.ipv6 = True
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise EndpointError(f"{endpoint} can't be connected to: {error.strerror}") from error
+
+
+class Publisher:
+    """Sends messages to whoever subscribed, without ever waiting for one of them.
+
+    Parameters
+    ----------
+    context
+        The process's context.
+    endpoint
+        Address to bind.
+    queue_bytes
+        Bytes that may wait for one reader.
+    message_bytes
+        Size of one message, from which the queue's length in messages follows.
+    keys
+        Needed for an address that other machines can reach.
+
+    Raises
+    ------
+    EndpointError
+        Where the address can't be bound.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[Any]",
+        endpoint: str,
+        *,
+        queue_bytes: int,
+        message_bytes: int,
+        keys: Keys | None = None,
+    ) -> None:
+        self._socket = context.socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.SNDHWM, max(2, queue_bytes // message_bytes))
+        self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # what readers send is subscriptions
+        self._socket.setsockopt(zmq.LINGER, 2_000)
+        try:
+            self.endpoint = bind(self._socket, endpoint, keys)
+        except EndpointError:
+            self._socket.close(0)
+            raise
+        self.sent = 0
+        """Messages handed to the socket."""
+        self.unsent = 0
+        """Messages that at least one reader could not take, its queue being full."""
+        self.malformed = 0
+        """Messages from readers that were no subscriptions."""
+        self.subscriptions = 0
+        """Subscriptions that hold now."""
+
+    def send(self, parts: Sequence[bytes | memoryview]) -> bool:
+        """Send one message.
+
+        Parameters
+        ----------
+        parts
+            Parts of 64 KiB and more are not copied: their memory must not change after this.
+
+        Returns
+        -------
+        bool
+            False where some reader's queue was full; the others got it.
+        """
+        self.sent += 1
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            self.unsent += 1
+            self._socket.setsockopt(zmq.XPUB_NODROP, 0)
+            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+            return False
+        return True
+
+    def new_subscriptions(self, at_most: int = 100) -> int:
+        """Take in what readers asked for since the last call, and say how many subscriptions are new."""
+        new = 0
+        for _ in range(at_most):
+            try:
+                message = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            if message[:1] == b"\x01":
+                new += 1
+                self.subscriptions += 1
+            elif message[:1] == b"\x00":
+                self.subscriptions -= 1
+            else:
+                self.malformed += 1
+        return new
+
+    def close(self) -> None:
+        """Close the socket; what waits for readers that still read goes out within two seconds."""
+        self._socket.close()
+
+
+def subscriber(
+    context: "zmq.Context[Any]",
+    endpoints: Iterable[str],
+    topics: Iterable[str] = ("",),
+    *,
+    queue_bytes: int,
+    message_bytes: int,
+    keys: Keys | None = None,
+) -> "zmq.Socket[bytes]":
+    """Make a socket that subscribes to topics at some addresses.
+
+    Parameters
+    ----------
+    context
+        The process's context.
+    endpoints
+        Addresses of publishers, which need not be there yet.
+    topics
+        Beginnings of topics, such as `pose/top/`; all by default.
+    queue_bytes, message_bytes
+        Bytes that may wait to be read, and the size of one message: together the queue's length.
+    keys
+        Where the publishers ask for them.
+
+    Raises
+    ------
+    EndpointError
+        Where an address is malformed.
+    """
+    socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
+    # Limits hold for connections made after they were set.
+    socket.setsockopt(zmq.RCVHWM, max(2, queue_bytes // message_bytes))
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, 20)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+    for topic in topics:
+        socket.setsockopt_string(zmq.SUBSCRIBE, topic)
+    try:
+        for endpoint in endpoints:
+            connect(socket, endpoint, keys)
+    except EndpointError:
+        socket.close(0)
+        raise
+    return socket
