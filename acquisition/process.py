@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import disk_usage
+from typing import Any
 
 import msgspec
 import zmq
@@ -92,7 +93,7 @@ class CameraRole:
         if camera_format.waits_for_inference:
             if start.poses is None:
                 raise CameraError(f"camera {job.camera} waits for inference, and none runs")
-            context = zmq.Context.instance()
+            context: zmq.Context[Any] = zmq.Context.instance()
             follower = PoseFollower(context, start.poses, job.session, job.camera, job.window, self._keys)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,7 @@ class _Resnet:
         from keras import layers
 
         policy = self._precision
-        net = layers.Activation("linear", dtype=policy, name="cast")(pixels)
+        net = layers.Activation("linear", dtype=policy, name="to_precision")(pixels)
         net = self._conv(net, "conv1", strides=2, padding=3)
         net = layers.MaxPooling2D(3, strides=2, padding="same", dtype=policy, name="pool1")(net)
         for block, units in enumerate(UNITS[self._bundle.spec.net_type], start=1):

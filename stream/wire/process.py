@@ -8,6 +8,7 @@ closes its files in every case.
 import argparse
 import contextlib
 import os
+import platform
 import signal
 import sys
 import time
@@ -44,7 +45,6 @@ T = TypeVar("T")
 ORPHANED_S = 3.0
 """Seconds without a supervisor after which a process closes its files and ends."""
 STATUS_S = 0.5
-CONFIGURE_S = 60.0
 TEXT_LIMIT = 1_900
 
 
@@ -114,7 +114,7 @@ def serve(role: Role, name: str, control: str, keys_folder: Path | None) -> int:
     join = Join(
         role=name,
         pid=os.getpid(),
-        host=os.environ.get("HOSTNAME", ""),
+        host=platform.node(),
         clock=clock_name(),
         version=version("posestream"),
     )
@@ -134,7 +134,7 @@ class _Run:
         self._role, self._link, self._terminated = role, link, terminated
 
     def go(self) -> int:
-        configure = self._command(Configure, CONFIGURE_S)
+        configure = self._command(Configure)
         if configure is None:
             return 1
         try:
@@ -150,7 +150,7 @@ class _Run:
     def _armed(self) -> int:
         failed = False
         try:
-            start = self._command(Start, None)
+            start = self._command(Start)
             if start is not None:
                 self._role.start(start)
                 self._loop()
@@ -167,9 +167,8 @@ class _Run:
         self._link.send(Finished(values=self._role.values()))
         return 1 if failed else 0
 
-    def _command(self, kind: type[T], timeout_s: float | None) -> T | None:
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._orphaned() and not self._terminated and (deadline is None or time.monotonic() < deadline):
+    def _command(self, kind: type[T]) -> T | None:
+        while not self._orphaned() and not self._terminated:
             command = self._link.receive(0.1)
             if isinstance(command, kind):
                 return command

@@ -1,0 +1,177 @@
+"""How the simulated mouse looks from above: outline, head, ears, feet, tail, and the shadow it casts.
+
+Everything is drawn at sixteenths of a pixel with soft edges, so the pixels agree with the true keypoints to well
+below a pixel. Points are complex numbers in scene pixels, as in `arena_motion`.
+"""
+
+import cmath
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.acquisition.arena_motion import BODY_LINKS, TAIL_LINKS, MouseMotion
+
+__all__ = ["KEYPOINTS", "Body", "body_of", "draw"]
+
+KEYPOINTS = ("snout", "leftear", "rightear", "tailbase")
+"""Names of the keypoints, as in DeepLabCut's open-field example; left and right are the animal's own."""
+
+Points = NDArray[np.complex128]
+
+SNOUT_PX, EARS_PX, EAR_SIDE_PX = 25.0, 12.0, 9.5
+"""From the neck to the tip of the snout and to the line between the ears; from there to an ear."""
+SIDES_PX = (4.0, 9.5, 12.5, 19.0, 22.0, 23.5, 21.0, 4.5)
+"""Half the body's width at the snout, the ears, the neck and the ends of the links."""
+TAIL_SIDES_PX = (3.6, 1.0)
+FUR, FUR_LIGHT, EAR, EAR_INNER, FOOT, TAIL = 22, 26, 100, 126, 112, 92
+"""Grey levels."""
+SHADOWS = ((-5.0 + 5.0j, 222), (8.0 - 5.0j, 172))
+"""One for each lamp, the fainter first: where it falls (scene pixels) and how much light is left (of 255)."""
+SHADOW_SOFT_PX, LENS_SOFT_PX = 2.8, 0.9
+"""Blur of the shadow's edge and of everything's, standard deviation."""
+CIRCLE = np.exp(2j * np.pi * np.arange(20) / 20)
+SUBPIXEL_BITS = 4
+REACH_PX = 20.0
+"""What is drawn beyond the outermost point: shadows and their blur."""
+
+
+class Body(NamedTuple):
+    """A posture: the shapes to be drawn and the keypoints, scene pixels."""
+
+    keypoints: tuple[complex, complex, complex, complex]
+    """In the order of `KEYPOINTS`."""
+    snout: Points
+    outline: Points
+    back: Points
+    """Lighter fur along the spine."""
+    tail: Points
+    ears: tuple[Points, Points]
+    inner_ears: tuple[Points, Points]
+    feet: tuple[Points, ...]
+
+
+def _through(controls: int, samples: int) -> NDArray[np.float64]:
+    """Weights of a Catmull-Rom spline through all its control points, so the outline passes through the keypoints."""
+    weights = np.zeros(((controls - 1) * samples + 1, controls))
+    for row in range(len(weights)):
+        segment, t = min(row // samples, controls - 2), row / samples - min(row // samples, controls - 2)
+        cubic = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)
+        for offset, weight in zip((-1, 0, 1, 2), cubic, strict=True):
+            weights[row, min(max(segment + offset, 0), controls - 1)] += weight / 2
+    return weights
+
+
+BODY_SPLINE = _through(BODY_LINKS + 3, 5)
+TAIL_SPLINE = _through(TAIL_LINKS + 1, 3)
+BODY_SIDES = np.maximum(BODY_SPLINE @ np.array(SIDES_PX), 1.0)
+BACK_SIDES = BODY_SIDES[10:-3] * 0.6 * np.sin(np.linspace(0, np.pi, len(BODY_SIDES) - 13)) + 0.5
+TAIL_SIDES = np.linspace(*TAIL_SIDES_PX, len(TAIL_SPLINE))
+
+
+def body_of(motion: MouseMotion) -> Body:
+    """Give the shapes of the mouse in its present posture."""
+    ahead = cmath.rect(1.0, motion.heading + motion.head_turn)
+    left = -1j * ahead  # y points down, so the animal's left is a quarter turn against the clock
+    snout, middle = motion.neck + SNOUT_PX * ahead, motion.neck + EARS_PX * ahead
+    ears = (middle + EAR_SIDE_PX * left, middle - EAR_SIDE_PX * left)
+    line = BODY_SPLINE @ np.array([snout, middle, *motion.spine])
+    tip = _oval(snout - SIDES_PX[0] * 1.3 * ahead, SIDES_PX[0] * 1.3, SIDES_PX[0], cmath.phase(ahead))
+    pinnae = tuple(ear + side * 4.0 * left - 5.5 * ahead for ear, side in zip(ears, (1, -1), strict=True))
+    shapes = [
+        _oval(pinna, 6.6, 5.2, cmath.phase(ahead) + side) for pinna, side in zip(pinnae, (0.7, -0.7), strict=True)
+    ]
+    inner = [
+        _oval(pinna + 0.6 * ahead, 4.6, 3.4, cmath.phase(ahead) + side)
+        for pinna, side in zip(pinnae, (0.7, -0.7), strict=True)
+    ]
+    return Body(
+        keypoints=(snout, *ears, motion.spine[-1]),
+        snout=tip,
+        outline=_ribbon(line[1:], BODY_SIDES[1:]),
+        back=_ribbon(line[10:-3], BACK_SIDES),
+        tail=_ribbon(TAIL_SPLINE @ np.array(motion.tail), TAIL_SIDES),
+        ears=(shapes[0], shapes[1]),
+        inner_ears=(inner[0], inner[1]),
+        feet=_feet(motion),
+    )
+
+
+def _feet(motion: MouseMotion) -> tuple[Points, ...]:
+    """Hind feet swing with the gait and show beside the rump; the fore feet only just do."""
+    feet = []
+    for joint, out_px, size, swing in ((-2, 20.0, 9.0, 5.0), (1, 13.5, 5.5, 4.0)):
+        ahead = motion.spine[joint - 1] - motion.spine[joint]
+        ahead /= abs(ahead)
+        for side in (1, -1):
+            phase = motion.gait + (0 if (side > 0) == (joint > 0) else math.pi)
+            centre = motion.spine[joint] - 1j * side * out_px * ahead + swing * math.cos(phase) * ahead
+            feet.append(_oval(centre, size, size * 0.4, cmath.phase(ahead) - side * 0.5))
+    return tuple(feet)
+
+
+def _oval(centre: complex, along_px: float, across_px: float, angle: float) -> Points:
+    oval: Points = centre + (CIRCLE.real * along_px + 1j * CIRCLE.imag * across_px) * cmath.rect(1.0, angle)
+    return oval
+
+
+def _ribbon(line: Points, sides_px: NDArray[np.float64]) -> Points:
+    """Outline of a band of changing width along a line."""
+    along = np.empty_like(line)
+    along[1:-1], along[0], along[-1] = line[2:] - line[:-2], line[1] - line[0], line[-1] - line[-2]
+    across = along * (1j * sides_px / np.maximum(np.abs(along), 1e-9))
+    return np.concatenate([line - across, (line + across)[::-1]])
+
+
+def draw(frame: NDArray[np.uint8], body: Body, scale: float) -> None:
+    """Draw the mouse and its shadow.
+
+    Parameters
+    ----------
+    frame
+        (height, width) uint8 with the ground on it; changed in place.
+    body
+        What `body_of` gave.
+    scale
+        Frame pixels of a scene pixel.
+    """
+    region, shift = _region(frame, body, scale)
+    if not region.size:
+        return
+    light = np.full(region.shape, 255, np.uint8)
+    for offset, left in SHADOWS:
+        for shape in (body.outline, body.tail, *body.ears):
+            _fill(light, shape + offset, left, scale, shift)
+    cv2.GaussianBlur(light, (0, 0), max(0.4, SHADOW_SOFT_PX * scale), light)
+    cv2.multiply(region, light, region, 1 / 255)
+    for shapes, gray in (
+        (body.feet, FOOT),
+        ((body.tail,), TAIL),
+        ((body.outline, body.snout), FUR),
+        ((body.back,), FUR_LIGHT),
+        (body.ears, EAR),
+        (body.inner_ears, EAR_INNER),
+    ):
+        for shape in shapes:
+            _fill(region, shape, gray, scale, shift)
+    cv2.GaussianBlur(region, (0, 0), max(0.35, LENS_SOFT_PX * scale), region)
+
+
+def _region(frame: NDArray[np.uint8], body: Body, scale: float) -> tuple[NDArray[np.uint8], complex]:
+    """Part of the frame that the mouse covers, and its upper left corner."""
+    points = np.concatenate([body.outline, body.tail, *body.ears, *body.feet])
+    height, width = frame.shape
+    low = (points.real.min() - REACH_PX) * scale, (points.imag.min() - REACH_PX) * scale
+    high = (points.real.max() + REACH_PX) * scale, (points.imag.max() + REACH_PX) * scale
+    x, y = (min(max(0, math.floor(side)), limit) for side, limit in zip(low, (width, height), strict=True))
+    right, bottom = (min(max(0, math.ceil(side)), limit) for side, limit in zip(high, (width, height), strict=True))
+    return frame[y:bottom, x:right], complex(x, y)
+
+
+def _fill(image: NDArray[np.uint8], shape: Points, gray: int, scale: float, shift: complex) -> None:
+    # scene coordinates are those of pixel centres too, hence the half pixels
+    points = ((shape + (0.5 + 0.5j)) * scale - (0.5 + 0.5j) - shift) * (1 << SUBPIXEL_BITS)
+    vertices = np.rint(points.view(np.float64).reshape(-1, 2)).astype(np.int32)
+    cv2.fillPoly(image, [vertices], gray, cv2.LINE_AA, SUBPIXEL_BITS)

@@ -1,0 +1,218 @@
+"""A camera without hardware: the simulated arena, delivered like a camera would, with the faults that cameras have.
+
+It exposes its frames by the clock whether or not anyone reads. Like a driver it keeps the newest few and loses the
+rest, and what it lost shows as a jump of the device's frame number.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import cv2
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from posestream.acquisition.arena import KEYPOINTS, Arena
+from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
+from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.messages import PixelFormat
+
+__all__ = ["BUFFER_FRAMES", "SyntheticCamera", "SyntheticSettings"]
+
+BUFFER_FRAMES = 8
+"""Frames that the device keeps for a reader who is late, the newest ones, like a driver's queue."""
+
+Side = Annotated[int, Meta(ge=16, le=8192)]
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class SyntheticSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the synthetic camera."""
+
+    width: Side = 640
+    """Columns of a frame."""
+    height: Side = 480
+    """Rows of a frame."""
+    rate_hz: Annotated[float, Meta(gt=0, le=10_000)] = 30.0
+    """Frames a second."""
+    seed: Annotated[int, Meta(ge=0)] = 0
+    """The same seed gives the same frames and the same faults."""
+    pixel_format: PixelFormat = "gray8"
+    """How a pixel lies in memory; the scene has no colours."""
+    frames: Annotated[int, Meta(ge=1)] | None = None
+    """How many frames are exposed, lost ones included, before the stream ends; without it, it never does."""
+    noise: Annotated[float, Meta(ge=0, le=100)] = 2.0
+    """Standard deviation of the sensor's noise, grey levels."""
+    drop: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Probability that the device loses a frame."""
+    jitter_ms: NotNegative = 0.0
+    """Longest delay of a frame's delivery after its exposure, milliseconds; delays are uniform from 0."""
+    stall: tuple[NotNegative, NotNegative] | None = None
+    """`[at_s, for_s]`: for so long nothing is delivered, though frames are exposed and the oldest lost, seconds."""
+
+
+class SyntheticCamera:
+    """The camera backend `synthetic`.
+
+    Parameters
+    ----------
+    settings
+        What the rig says.
+    clock
+        Gives nanoseconds; `posestream.stream.wire.clock.monotonic_ns` or, in tests, a stand-in.
+    sleep
+        Waits for seconds of that clock.
+    """
+
+    Settings = SyntheticSettings
+
+    def __init__(
+        self,
+        settings: SyntheticSettings,
+        clock: Callable[[], int] = monotonic_ns,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._arena: Arena | None = None
+        self._gray: NDArray[np.uint8] | None = None
+        self._start_ns: int | None = None
+
+    def open(self) -> CameraFormat:
+        """Paint the empty arena.
+
+        Returns
+        -------
+        CameraFormat
+            The settings, and the names of the true keypoints.
+        """
+        options = self._settings
+        self._arena = Arena(options.width, options.height, options.rate_hz, options.seed, options.noise)
+        self._faults = random.Random(options.seed)  # noqa: S311 - reproducible on purpose
+        self._draw_faults()
+        if options.pixel_format != "gray8":
+            self._gray = np.empty((options.height, options.width), np.uint8)
+        return CameraFormat(
+            height=options.height,
+            width=options.width,
+            pixel_format=options.pixel_format,
+            rate_hz=options.rate_hz,
+            tick_ns=1.0,
+            truth_names=KEYPOINTS,
+            description=f"simulated arena, seed {options.seed}",
+        )
+
+    def start(self) -> None:
+        """Begin to expose: frame k is exposed k / `rate_hz` after this.
+
+        Raises
+        ------
+        CameraError
+            Where it is not open.
+        """
+        if self._arena is None:
+            raise CameraError("the synthetic camera was started before it was opened")
+        self._start_ns = self._clock()
+
+    def read(self, out: NDArray[np.uint8], timeout_s: float) -> Capture | None:
+        """Wait for the next frame and put it into `out`.
+
+        Parameters
+        ----------
+        out
+            (height, width, channels) uint8, contiguous.
+        timeout_s
+            How long to wait at most, seconds.
+
+        Returns
+        -------
+        Capture or None
+            `captured_ns` is the exposure, not the delivery; `device_time` is the same in nanoseconds since the start.
+            None where no frame came in time.
+
+        Raises
+        ------
+        EndOfStream
+            After the last frame, where `frames` sets one.
+        CameraError
+            Where it was not started.
+        """
+        if self._arena is None or self._start_ns is None:
+            raise CameraError("the synthetic camera was read before it was started")
+        deadline_ns = self._clock() + round(timeout_s * 1e9)
+        self._skip_lost(deadline_ns)
+        index = self._arena.index
+        if self._settings.frames is not None and index >= self._settings.frames:
+            raise EndOfStream
+        ready_ns = self._start_ns + self._delivery_ns(index)
+        if ready_ns > deadline_ns:
+            self._wait(deadline_ns)
+            return None
+        # Drawn before it is due, so that the work of drawing is no part of the latency
+        self._render(out)
+        self._wait(ready_ns)
+        capture = Capture(
+            captured_ns=self._start_ns + self._exposure_ns(index),
+            device_id=index,
+            device_time=self._exposure_ns(index),
+            truth=self._arena.keypoints,
+        )
+        self._advance()
+        return capture
+
+    def stop(self) -> None:
+        """Let go of the arena."""
+        self._arena = self._gray = self._start_ns = None
+
+    def _exposure_ns(self, index: int) -> int:
+        return round(index * 1e9 / self._settings.rate_hz)
+
+    def _delivery_ns(self, index: int) -> int:
+        """When the frame leaves the device, nanoseconds since the start."""
+        ready_ns = self._exposure_ns(index) + self._jitter_ns
+        if self._settings.stall is not None:
+            from_ns, for_ns = (round(seconds * 1e9) for seconds in self._settings.stall)
+            if from_ns <= ready_ns < from_ns + for_ns:
+                return from_ns + for_ns
+        return ready_ns
+
+    def _skip_lost(self, deadline_ns: int) -> None:
+        """Go past the frames until then that the device lost, or that newer ones pushed out of its buffer."""
+        assert self._arena is not None  # noqa: S101 - for the type checker
+        assert self._start_ns is not None  # noqa: S101
+        limit = self._settings.frames
+        while limit is None or self._arena.index < limit:
+            index = self._arena.index
+            if self._start_ns + self._exposure_ns(index) > deadline_ns:
+                return
+            taken_ns = max(self._clock() - self._start_ns, self._delivery_ns(index))
+            newer = index + BUFFER_FRAMES
+            pushed_out = (limit is None or newer < limit) and self._exposure_ns(newer) <= taken_ns
+            if not (self._dropped or pushed_out):
+                return
+            self._advance()
+
+    def _advance(self) -> None:
+        assert self._arena is not None  # noqa: S101 - for the type checker
+        self._arena.advance()
+        self._draw_faults()
+
+    def _draw_faults(self) -> None:
+        # Drawn for every frame, delivered or not, so that they depend on its number only
+        self._dropped = self._faults.random() < self._settings.drop
+        self._jitter_ns = round(self._faults.random() * self._settings.jitter_ms * 1e6)
+
+    def _wait(self, until_ns: int) -> None:
+        while (left_ns := until_ns - self._clock()) > 0:
+            self._sleep(left_ns / 1e9)
+
+    def _render(self, out: NDArray[np.uint8]) -> None:
+        assert self._arena is not None  # noqa: S101 - for the type checker
+        if self._gray is None:
+            self._arena.render(out[:, :, 0])
+        else:
+            self._arena.render(self._gray)
+            cv2.cvtColor(self._gray, cv2.COLOR_GRAY2BGR, out)

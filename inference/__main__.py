@@ -1,0 +1,7 @@
+"""`python -m posestream.inference --control ADDRESS`: an inference process by itself."""
+
+import sys
+
+from posestream.inference.process import main
+
+sys.exit(main())

@@ -1,0 +1,154 @@
+"""The inference process: frames of all cameras in, poses out.
+
+The receiver's thread (`receiver.py`) and the two of the pipeline (`pipeline.py`) carry the data; the main thread
+talks to the supervisor.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from posestream.inference.batcher import Batcher
+from posestream.inference.engine import TensorFlowEngine
+from posestream.inference.errors import ModelError
+from posestream.inference.models import load_model
+from posestream.inference.pipeline import Pipeline
+from posestream.inference.pose_publisher import PosePublisher
+from posestream.inference.receiver import Receiver
+from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.jobs import InferenceJob, Job
+from posestream.stream.wire.keys import KeysError, load_keys
+from posestream.stream.wire.messages import Event
+from posestream.stream.wire.process import parse_arguments, serve
+from posestream.stream.wire.sockets import EndpointError
+
+__all__ = ["InferenceRole", "main"]
+
+CONNECT_S = 10.0
+
+
+class ConnectionLostError(Exception):
+    """A camera's stream could not be heard; the text is for people."""
+
+
+class InferenceRole:
+    """One network for any number of cameras: see `posestream.stream.wire.process.Role`."""
+
+    usage_errors: tuple[type[Exception], ...] = (ModelError, EndpointError, KeysError, ConnectionLostError)
+    failures: tuple[type[Exception], ...] = (ModelError,)
+
+    def __init__(self) -> None:
+        self._pipeline: Pipeline | None = None
+        self._receiver: Receiver | None = None
+        self._batcher: Batcher | None = None
+        self._publisher: PosePublisher | None = None
+
+    def arm(self, job: Job) -> Armed:
+        """Load the model, compile and warm it up for every stream, and listen to the cameras."""
+        if not isinstance(job, InferenceJob):
+            raise TypeError(f"an inference process was given a {type(job).__name__}")
+        context: zmq.Context[Any] = zmq.Context.instance()
+        keys = load_keys(Path(job.keys)) if job.keys else None
+        bundle = load_model(Path(job.rig_folder) / Path(job.model).expanduser())
+        spec = bundle.spec
+        self._batcher = Batcher(job.mode, job.batch_size, round(job.wait_ms * 1e6), job.queue_bytes)
+        self._publisher = PosePublisher(
+            context,
+            job.endpoint,
+            session=job.session,
+            streams=job.streams,
+            bodyparts=spec.bodyparts,
+            skeleton=spec.skeleton,
+            scorer=spec.scorer,
+            keys=keys,
+        )
+        self._receiver = Receiver(context, job.session, job.streams, self._batcher, self._publisher, keys)
+        began = time.monotonic()
+        engine = TensorFlowEngine(bundle, precision=job.precision, threads=job.threads)
+        for shape in {(info.height, info.width, info.pixel_format) for info in job.streams}:
+            engine.prepare(*shape, batch_sizes=_batch_sizes(job))
+        warm_up_s = time.monotonic() - began
+        self._wait_for_cameras(self._receiver, job)
+        self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher)
+        details: dict[str, Any] = {
+            "model": msgspec.to_builtins(spec),
+            "engine": engine.name,
+            "precision": engine.precision,
+            "warm_up_s": round(warm_up_s, 2),
+        }
+        return Armed(endpoint=self._publisher.endpoint, details=details)
+
+    @staticmethod
+    def _wait_for_cameras(receiver: Receiver, job: InferenceJob) -> None:
+        deadline = time.monotonic() + CONNECT_S
+        while not receiver.connected:
+            if time.monotonic() > deadline:
+                endpoints = ", ".join(info.endpoint for info in job.streams)
+                raise ConnectionLostError(f"inference hears nothing from the cameras at {endpoints}")
+            time.sleep(0.01)
+
+    def start(self, start: Start) -> None:  # noqa: ARG002 - frames flow as soon as the cameras run
+        """Begin to infer."""
+        if self._pipeline is not None:
+            self._pipeline.start()
+
+    def done(self) -> bool:
+        """Whether all cameras ended and all their frames came out; raises what went wrong in a thread."""
+        for thread in (self._receiver, self._pipeline):
+            if thread is not None and thread.error is not None:
+                raise thread.error
+        return self._pipeline is not None and self._pipeline.drained
+
+    def events(self) -> list[Event]:
+        """Nothing: what inference has to say goes out with the poses."""
+        return []
+
+    def values(self) -> Values:
+        """Give the counters, by camera and (under the empty name) of the whole."""
+        receiver, batcher, publisher, pipeline = self._receiver, self._batcher, self._publisher, self._pipeline
+        if receiver is None or batcher is None or publisher is None or pipeline is None:
+            return {}
+        values: Values = {}
+        for camera in list(receiver.received):
+            skipped = {f"skipped_{cause}": n for (name, cause), n in list(batcher.skipped.items()) if name == camera}
+            values[camera] = {"received": receiver.received[camera], "poses": publisher.published[camera], **skipped}
+        ages = sorted(publisher.ages_ms)
+        values[""] = {
+            "waiting": batcher.waiting,
+            "unsent": publisher.unsent,
+            "malformed": publisher.malformed + receiver.malformed.total(),
+            "foreign": receiver.foreign.total(),
+            "frames_in_batches": pipeline.frames,
+            **{f"batches_{closing}": number for closing, number in list(batcher.closings.items())},
+        }
+        if ages:
+            values[""] |= {"age_p50_ms": ages[len(ages) // 2], "age_p99_ms": ages[int(len(ages) * 0.99)]}
+        return values
+
+    def stop(self) -> None:
+        """Skip what waits, finish what the engine is at, and close."""
+        if self._batcher is not None:
+            self._batcher.close(drain=False)
+        if self._pipeline is not None:
+            self._pipeline.close()
+        if self._receiver is not None:
+            self._receiver.close()
+        if self._publisher is not None and self._batcher is not None:
+            self._publisher.skipped(self._batcher.take_skipped())
+            self._publisher.end()
+            self._publisher.close()
+
+
+def _batch_sizes(job: InferenceJob) -> list[int]:
+    most = job.batch_size if job.mode == "every-frame" else min(job.batch_size, len(job.streams))
+    return sorted({1, most})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run an inference process; gives its exit status."""
+    given = parse_arguments("inference", arguments)
+    return serve(InferenceRole(), "inference", given.control, given.keys)

@@ -1,0 +1,7 @@
+"""`python -m posestream.stream --control ADDRESS`: a pose recorder by itself."""
+
+import sys
+
+from posestream.stream.pose_recorder import main
+
+sys.exit(main())

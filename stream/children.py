@@ -1,0 +1,156 @@
+"""The processes of a run as the supervisor sees them: started here, or joining from another machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from posestream.stream.wire.control import Armed, Failed, Finished, Join, Report, Status, Values
+
+__all__ = ["Child", "State"]
+
+State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
+MODULES = {"camera": "posestream.acquisition", "inference": "posestream.inference", "poses": "posestream.stream"}
+LOG_TAIL_LINES = 15
+REMOTE_SILENCE_S = 10.0
+"""Seconds without a word after which a process on another machine counts as dead."""
+
+
+class Child:
+    """One process.
+
+    Parameters
+    ----------
+    role
+        `camera:NAME`, `inference` or `poses`.
+    remote
+        Whether somebody starts it by hand on another machine.
+    """
+
+    def __init__(self, role: str, *, remote: bool) -> None:
+        self.role, self.remote = role, remote
+        self.state: State = "starting"
+        self.identity: bytes | None = None
+        """Address of its control connection."""
+        self.armed: Armed | None = None
+        self.failure: Failed | None = None
+        """What it said when it failed."""
+        self.values: Values = {}
+        """Its last counters and readings."""
+        self.death = ""
+        """How it died, where it did so without a word."""
+        self.heard_s = time.monotonic()
+        """When it was last heard."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        kind, _, name = self.role.partition(":")
+        return {"camera": f"camera {name}", "inference": "inference", "poses": "the pose recorder"}[kind]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come from it."""
+        return self.state in {"finished", "failed", "died"}
+
+    def start(self, control: str, keys: Path | None, logs: Path) -> None:
+        """Start the process, unless it is remote. A new process, never a fork: ZeroMQ's contexts don't survive one."""
+        if self.remote:
+            return
+        kind, _, name = self.role.partition(":")
+        command = [sys.executable, "-m", MODULES[kind], "--control", control]
+        if name:
+            command += ["--name", name]
+        if keys is not None:
+            command += ["--keys", str(keys)]
+        self._log = logs / f"{self.role.replace(':', '-')}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the supervisor, which ends the others in order.
+                start_new_session=sys.platform != "win32",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, of a process that was started here."""
+        return self._process.pid if self._process is not None else None
+
+    def take(self, identity: bytes, report: Report) -> None:
+        """Take in what it reported."""
+        self.heard_s = time.monotonic()
+        match report:
+            case Join() if self.state == "starting":
+                self.identity, self.state = identity, "joined"
+            case Armed():
+                self.armed, self.state = report, "armed"
+            case Status(values=values):
+                self.values = values
+            case Finished(values=values):
+                self.values = values or self.values
+                self.state = "failed" if self.failure is not None else "finished"
+            case Failed():
+                self.failure = report
+                self.values = report.values or self.values
+                if self.armed is None:
+                    self.state = "failed"
+
+    def look(self) -> None:
+        """See whether the process is still there."""
+        if self.over:
+            return
+        if self._process is not None:
+            status = self._process.poll()
+            # Its last words may still be on their way when it has ended by itself.
+            if status is not None and (status != 0 or time.monotonic() - self.heard_s > 1.0) and self._silent(0.5):
+                self._die(_how(status))
+        elif self.state == "running" and self._silent(REMOTE_SILENCE_S):
+            self._die(f"was not heard for {REMOTE_SILENCE_S:g} s")
+
+    def _silent(self, seconds: float) -> bool:
+        return time.monotonic() - self.heard_s > seconds
+
+    def _die(self, how: str) -> None:
+        self.death = how
+        self.state = "failed" if self.failure is not None else "died"
+
+    def log_tail(self) -> str:
+        """Give the last lines that it printed."""
+        if self._log is None or not self._log.exists():
+            return ""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+    def keep_log(self, folder: Path) -> None:
+        """Move what it printed to the session folder, where there is anything."""
+        if self._log is not None and self._log.exists() and self._log.stat().st_size:
+            folder.mkdir(exist_ok=True)
+            (folder / self._log.name).write_bytes(self._log.read_bytes())
+
+    def end(self, timeout_s: float) -> None:
+        """Wait for the process to end; kill it where it does not."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        try:
+            return f"was killed ({signal.Signals(-status).name})"
+        except ValueError:
+            return f"was killed (signal {-status})"
+    return f"ended without a word (status {status})"

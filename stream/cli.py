@@ -1,0 +1,200 @@
+"""The command line. Everything heavy is imported by the command that needs it, so that help comes at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from posestream.stream.rig import Rig
+
+__all__ = ["main"]
+
+OK, FAILED, WRONG_USE = 0, 1, 2
+DEMO_MODEL_HINT = (
+    "the demo needs a network; the package lmtracker (MIT licence) ships one that a lab trained: "
+    "pip install --no-deps lmtracker==0.1.0, or name your own with --model FOLDER"
+)
+
+
+class _Commands(click.Group):
+    """Turns errors into sentences; `--debug` shows the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(OK)
+        except KeyboardInterrupt:
+            sys.exit(FAILED)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {type(error).__name__}: {error} (posestream --debug shows more)", err=True)
+            sys.exit(FAILED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(package_name="posestream")
+def main(debug: bool) -> None:
+    """Record lab cameras with H.264 and stream DeepLabCut poses at the same time.
+
+    Exit status: 0 as asked, 1 the work failed or data was lost, 2 wrong use.
+    """
+
+
+@main.command()
+@click.argument("rig_file", metavar="RIG.toml", type=click.Path(path_type=Path))
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
+@click.option("--model", help="Model to run instead of the rig's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def run(rig_file: Path, seconds: float | None, output: Path | None, model: str | None, as_json: bool) -> None:
+    """Run a rig: record its cameras and stream poses, until Ctrl-C or the end."""
+    from posestream.stream.rig import RigError, load_rig
+
+    try:
+        rig = load_rig(rig_file)
+    except RigError as error:
+        _fail(str(error), WRONG_USE)
+    if model is not None:
+        if rig.inference is None:
+            _fail(f"--model: rig {rig_file} has no [inference]", WRONG_USE)
+        rig = rig.model_copy(
+            update={"inference": rig.inference.model_copy(update={"model": str(Path(model).absolute())})}
+        )
+    _run(rig, rig_file.absolute().parent, seconds, output, as_json)
+
+
+@main.command()
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
+@click.option("--model", type=click.Path(path_type=Path), help="Another model than the demo's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def demo(seconds: float, output: Path | None, model: Path | None, as_json: bool) -> None:
+    """Record and track a synthetic mouse: no camera, screen or GPU needed."""
+    from posestream.stream.demo import demo_model, demo_rig
+
+    folder = model or demo_model()
+    if folder is None:
+        _fail(DEMO_MODEL_HINT, WRONG_USE)
+    _run(demo_rig(folder), Path.cwd(), seconds, output, as_json)
+
+
+@main.command()
+@click.argument("endpoint", default="tcp://127.0.0.1:5557")
+@click.option("--camera", help="One camera only.")
+@click.option("--latest", is_flag=True, help="Pass over poses that are not the newest.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON line for each pose instead of a table.")
+@click.option("--events", is_flag=True, help="With --json: a line for each event, too.")
+@click.option("--follow", is_flag=True, help="Go on with the next session when one ends.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for a pose.")
+@click.option("--keys", type=click.Path(path_type=Path), help="Folder of keys, for another machine.")
+def subscribe(**options: Any) -> None:
+    """Show live poses from ENDPOINT: a table, or JSON lines."""
+    from posestream.stream.live import SubscribeError, show_poses
+
+    try:
+        sys.exit(show_poses(**options))
+    except SubscribeError as error:
+        _fail(str(error), WRONG_USE)
+
+
+@main.command()
+@click.argument("role", metavar="camera:NAME|inference")
+@click.argument("control", metavar="ADDRESS")
+@click.option("--keys", type=click.Path(path_type=Path), help="Folder of keys, the same as on the other machine.")
+def join(role: str, control: str, keys: Path | None) -> None:
+    """Run one process of another machine's rig here; ADDRESS is its control address."""
+    from posestream.stream.joining import JoinError, join_run
+
+    try:
+        sys.exit(join_run(role, control, keys))
+    except JoinError as error:
+        _fail(str(error), WRONG_USE)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def keys(folder: Path) -> None:
+    """Make a folder of keys, for rigs that span machines."""
+    from posestream.stream.wire.keys import KeysError, create_keys
+
+    try:
+        create_keys(folder)
+    except (KeysError, OSError) as error:
+        _fail(str(error), WRONG_USE)
+    click.echo(f'made keys in {folder}; copy it to each machine, and set keys = "{folder}" under [network] in the rig')
+
+
+@main.group()
+def model() -> None:
+    """Import and inspect networks."""
+
+
+@model.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+def model_import(source: Path, bundle: Path, dtype: Any) -> None:
+    """Convert SOURCE, a DeepLabCut train folder, to the model bundle BUNDLE."""
+    from posestream.inference.errors import ModelError
+    from posestream.inference.models import load_model
+
+    try:
+        load_model(source).save(bundle, dtype)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    click.echo(f"made {bundle}")
+
+
+@model.command("info")
+@click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def model_info(source: Path, as_json: bool) -> None:
+    """Say what MODEL is."""
+    import msgspec
+
+    from posestream.inference.errors import ModelError
+    from posestream.inference.models import load_model
+
+    try:
+        spec = msgspec.to_builtins(load_model(source).spec)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    if as_json:
+        click.echo(json.dumps(spec))
+        return
+    for key, value in spec.items():
+        click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+
+
+def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:
+    from posestream.stream.display import TerminalDisplay, print_summary
+    from posestream.stream.supervisor import NothingRecordedError, Supervisor, WrongUseError
+
+    if seconds is not None:
+        rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
+    with TerminalDisplay() as display:
+        try:
+            outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
+        except WrongUseError as error:
+            _fail(str(error), WRONG_USE)
+        except NothingRecordedError as error:
+            _fail(str(error), FAILED)
+    if as_json:
+        click.echo(json.dumps(outcome.summary))
+    else:
+        print_summary(outcome.summary)
+    sys.exit(outcome.status)
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    click.echo(f"error: {text}", err=True)
+    sys.exit(status)

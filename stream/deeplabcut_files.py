@@ -1,0 +1,104 @@
+"""DeepLabCut's own result files for a recording, so that every tool of its world opens it.
+
+Written as DeepLabCut's `analyze_videos` writes them: a row for every frame of the video, columns (scorer, body part,
+coordinate), under the one key `df_with_missing`.
+"""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+__all__ = ["Analysis", "write_deeplabcut_files"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What DeepLabCut's `_meta.pickle` says of an analysis."""
+
+    start_s: float
+    """Wall clock, seconds since 1970."""
+    stop_s: float
+    rate_hz: float
+    height: int
+    width: int
+    batch_size: int
+
+
+def write_deeplabcut_files(
+    video: Path, model: Mapping[str, Any], values: NDArray[np.float64], analysis: Analysis
+) -> list[Path]:
+    """Write `<video><scorer>.h5`, `.csv` and `_meta.pickle` next to a video.
+
+    Parameters
+    ----------
+    video
+        The video that the poses are of.
+    model
+        The model's specification, as `model.json` has it.
+    values
+        (frames, K * 3) float64: x, y, likelihood of each body part; NaN where a frame has no pose.
+    analysis
+        How they came about.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    OSError
+        Where they can't be written.
+    """
+    scorer, bodyparts = model["scorer"], model["bodyparts"]
+    columns = pd.MultiIndex.from_product(
+        [[scorer], bodyparts, ["x", "y", "likelihood"]], names=["scorer", "bodyparts", "coords"]
+    )
+    table = pd.DataFrame(values, columns=columns, index=pd.RangeIndex(len(values)).to_numpy())
+    stem = video.with_name(video.stem + scorer)
+    h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTables finds body parts' names unnatural
+        table.to_hdf(h5, key="df_with_missing", format="table", mode="w")
+    table.to_csv(text)
+    with meta.open("wb") as file:
+        pickle.dump({"data": _meta(model, len(values), analysis)}, file, pickle.HIGHEST_PROTOCOL)
+    return [h5, text, meta]
+
+
+def _meta(model: Mapping[str, Any], frames: int, analysis: Analysis) -> dict[str, Any]:
+    source = model.get("source", {})
+    bodyparts = list(model["bodyparts"])
+    config = {
+        "all_joints": [[index] for index in range(len(bodyparts))],
+        "all_joints_names": bodyparts,
+        "batch_size": analysis.batch_size,
+        "location_refinement": model["location_refinement"],
+        "locref_stdev": model["locref_stdev"],
+        "mean_pixel": list(model["mean_pixel"]),
+        "net_type": model["net_type"],
+        "num_joints": len(bodyparts),
+        "stride": float(model["stride"]),
+    }
+    return {
+        "start": analysis.start_s,
+        "stop": analysis.stop_s,
+        "run_duration": analysis.stop_s - analysis.start_s,
+        "Scorer": model["scorer"],
+        "DLC-model-config file": config,
+        "fps": analysis.rate_hz,
+        "batch_size": analysis.batch_size,
+        "frame_dimensions": (analysis.height, analysis.width),
+        "nframes": frames,
+        "iteration (active-learning)": source.get("iteration") or 0,
+        "training set fraction": source.get("training_fraction") or 0.95,
+        "cropping": False,
+        "cropping_parameters": [0, analysis.width, 0, analysis.height],
+    }

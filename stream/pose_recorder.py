@@ -1,0 +1,150 @@
+"""The pose recorder's process: a subscriber that writes every pose down as it comes."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from posestream.stream.subscribers import PoseSubscriber
+from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.jobs import Job, PoseRecorderJob
+from posestream.stream.wire.keys import KeysError, load_keys
+from posestream.stream.wire.messages import SKIPPED, Event, Pose
+from posestream.stream.wire.process import parse_arguments, serve
+from posestream.stream.wire.sockets import EndpointError
+from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, pose_columns
+
+__all__ = ["PoseRecorderRole", "main"]
+
+HELLO_S = 10.0
+READ_S = 0.05
+SYNC_S = 1.0
+
+
+class PoseRecordingError(Exception):
+    """Poses can't be written; the text is for people."""
+
+
+class PoseRecorderRole:
+    """Writes `poses.csv` and `skipped.csv` of each camera: see `posestream.stream.wire.process.Role`."""
+
+    usage_errors: tuple[type[Exception], ...] = (EndpointError, KeysError, TimeoutError)
+    failures: tuple[type[Exception], ...] = (PoseRecordingError,)
+
+    def __init__(self) -> None:
+        self._job: PoseRecorderJob | None = None
+        self._subscriber: PoseSubscriber | None = None
+        self._poses: dict[str, TableWriter] = {}
+        self._skipped: dict[str, TableWriter] = {}
+        self._rows: Counter[str] = Counter()
+        self._synced = 0.0
+
+    def arm(self, job: Job) -> Armed:
+        """Subscribe, and wait until inference was heard."""
+        if not isinstance(job, PoseRecorderJob):
+            raise TypeError(f"a pose recorder was given a {type(job).__name__}")
+        self._job = job
+        keys = load_keys(Path(job.keys)) if job.keys else None
+        self._subscriber = PoseSubscriber(job.endpoint, timeout_s=READ_S, keys=keys)
+        self._subscriber.wait_for_hello(HELLO_S)
+        return Armed()
+
+    def start(self, start: Start) -> None:  # noqa: ARG002 - poses come as soon as the cameras run
+        """Make the files."""
+        if self._job is None or self._subscriber is None or self._subscriber.hello is None:
+            raise RuntimeError("started before it was armed")
+        columns = pose_columns(self._subscriber.hello.bodyparts)
+        try:
+            for camera, name in self._job.folders.items():
+                folder = Path(name)
+                folder.mkdir(parents=True, exist_ok=True)
+                self._poses[camera] = TableWriter(folder / "poses.csv", columns)
+                self._skipped[camera] = TableWriter(folder / "skipped.csv", SKIPPED_COLUMNS)
+        except OSError as error:
+            raise PoseRecordingError(f"poses can't be recorded: {error}") from error
+
+    def done(self) -> bool:
+        """Write what has come; says whether the pose stream ended."""
+        if self._subscriber is None:
+            return False
+        try:
+            self._write(self._subscriber, READ_S)
+            if time.monotonic() - self._synced > SYNC_S:
+                self._synced = time.monotonic()
+                for table in (*self._poses.values(), *self._skipped.values()):
+                    table.sync()
+        except OSError as error:
+            raise PoseRecordingError(f"poses can't be recorded: {error}") from error
+        return self._subscriber.ended
+
+    def _write(self, subscriber: PoseSubscriber, for_s: float) -> None:
+        until = time.monotonic() + for_s
+        while time.monotonic() < until and not subscriber.ended:
+            try:
+                pose = next(subscriber)
+            except (TimeoutError, StopIteration):
+                break
+            finally:
+                self._write_skipped(subscriber)
+            self._write_pose(pose)
+
+    def _write_pose(self, pose: Pose) -> None:
+        header = pose.header
+        table = self._poses.get(header.camera)
+        if table is None or self._job is None or header.session != self._job.session:
+            return
+        stamps = (
+            header.captured_ns,
+            header.sent_ns,
+            header.received_ns,
+            header.batched_ns,
+            header.inferred_ns,
+            header.published_ns,
+            monotonic_ns(),
+        )
+        # Nine significant digits give a float32 back to the last bit.
+        values = (f"{value:.9g}" for value in pose.keypoints.ravel().tolist())
+        table.append((header.frame_seq, header.device_id, header.seq, *stamps, header.batch_size, *values))
+        self._rows[header.camera] += 1
+
+    def _write_skipped(self, subscriber: PoseSubscriber) -> None:
+        while subscriber.events:
+            event = subscriber.events.popleft()
+            table = self._skipped.get(event.source)
+            if event.name == SKIPPED and table is not None and self._job and event.session == self._job.session:
+                table.append([event.data.get(column) for column in SKIPPED_COLUMNS])
+
+    def events(self) -> list[Event]:
+        """Nothing: it has only losses of its own to tell, and they are in `values`."""
+        return []
+
+    def values(self) -> Values:
+        """Give the counters, by camera."""
+        if self._subscriber is None or self._job is None:
+            return {}
+        lost = self._subscriber.lost
+        values: Values = {
+            camera: {"poses_recorded": self._rows[camera], "poses_lost": lost[camera]} for camera in self._job.folders
+        }
+        values[""] = {"malformed": self._subscriber.malformed.total()}
+        return values
+
+    def stop(self) -> None:
+        """Write what has come until now and close the files."""
+        if self._subscriber is not None:
+            try:
+                if self._poses:
+                    self._write(self._subscriber, READ_S)
+                for table in (*self._poses.values(), *self._skipped.values()):
+                    table.close()
+            except OSError as error:
+                raise PoseRecordingError(f"poses can't be recorded: {error}") from error
+            finally:
+                self._subscriber.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a pose recorder; gives its exit status."""
+    given = parse_arguments("poses", arguments)
+    return serve(PoseRecorderRole(), "poses", given.control, given.keys)

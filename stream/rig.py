@@ -1,0 +1,265 @@
+"""The rig file: which cameras, what to record, which network, where to publish. TOML, checked before all else."""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from posestream.stream.subscribers import DEFAULT_ENDPOINT
+from posestream.stream.wire.sockets import EndpointError, check_endpoint
+
+__all__ = [
+    "CameraTable",
+    "InferenceTable",
+    "NetworkTable",
+    "RecordingTable",
+    "Rig",
+    "RigError",
+    "SessionTable",
+    "load_rig",
+    "parse_rig",
+]
+
+NAME = re.compile(r"^[A-Za-z0-9_-]{1,48}$")
+
+
+class RigError(Exception):
+    """A rig file that can't be used; the text names the key, the value and what would do."""
+
+
+def _name(value: str) -> str:
+    if not NAME.match(value):
+        raise ValueError("a name is 1 to 48 letters, digits, - or _")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        # Whether it needs keys is seen when it is bound, by the process that binds it.
+        check_endpoint(value, bind=False, keys=None)
+    except EndpointError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Address = Annotated[str, AfterValidator(_address)]
+MiB = Annotated[int, Field(ge=1, le=2**20)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SessionTable(_Table):
+    """`[session]`: where the session folder goes and when the run ends."""
+
+    name: Name = "session"
+    """Part of the session folder's name."""
+    output: str = "recordings"
+    """Folder of the session folders; relative to the folder in which the command runs."""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which the run ends by itself."""
+    min_free_gib: Annotated[float, Field(ge=0)] = 1.0
+    """GiB that must be free on the output's disk for a run to start."""
+
+
+class RecordingTable(_Table):
+    """`[recording]`, and `[cameras.NAME.recording]` for what one camera has otherwise."""
+
+    enabled: bool = True
+    """Whether to record video; the frame table is written in any case."""
+    codec: str = "libx264"
+    """FFmpeg's name of an H.264 encoder: libx264, h264_nvenc, h264_qsv, h264_videotoolbox ..."""
+    container: Literal["mp4", "mkv"] = "mp4"
+    """Both survive a kill; mp4 becomes an ordinary mp4 when it is closed."""
+    preset: str | None = "veryfast"
+    """The encoder's preset."""
+    crf: Annotated[float, Field(ge=0, le=63)] | None = 23.0
+    """Constant rate factor: lower means better and larger."""
+    keyframe_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Seconds between frames that can be decoded alone."""
+    pixel_format: str = "auto"
+    """FFmpeg's name of the recorded pixel format; auto keeps grey grey."""
+    threads: Annotated[int, Field(ge=0, le=64)] = 1
+    """Threads of the encoder."""
+    options: dict[str, str] = {}
+    """Further options of the encoder, as FFmpeg names them."""
+    queue_mib: MiB = 512
+    """MiB of raw frames that may wait for the encoder before frames are lost to the video."""
+
+
+class CameraTable(BaseModel):
+    """`[cameras.NAME]`: the backend's settings stand beside these."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    backend: str
+    """synthetic, file, opencv, or an installed plugin's."""
+    endpoint: Address | None = None
+    """Where to publish frames; by default an address of this machine alone."""
+    remote: bool = False
+    """Whether the camera's process is started by hand, on another machine: `posestream join camera:NAME ADDRESS`."""
+    timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds without a frame after which the camera is said to be silent."""
+    publish_queue_mib: MiB = 64
+    """MiB of raw frames that may wait for one reader."""
+    recording: dict[str, Any] = {}
+    """What this camera has otherwise than `[recording]`."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The backend's own settings."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class InferenceTable(_Table):
+    """`[inference]`: the network, and how frames are gathered into batches."""
+
+    model: str
+    """A model bundle or a DeepLabCut train folder; relative to the rig file's folder."""
+    mode: Literal["freshest", "every-frame"] = "freshest"
+    """freshest: the newest frame of each camera, the rest skipped and counted. every-frame: all, in order."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Frames of a full batch."""
+    wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 2.0
+    """Milliseconds that the oldest frame of a batch waits for others while the engine is busy."""
+    queue_mib: MiB = 512
+    """MiB of raw frames that may wait for the engine in every-frame before the oldest is skipped."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Numbers that the network computes with."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Threads of the network; by default the engine's own choice."""
+    remote: bool = False
+    """Whether the process is started by hand, on another machine: `posestream join inference ADDRESS`."""
+
+
+class NetworkTable(_Table):
+    """`[network]`: where to publish poses, and who may connect."""
+
+    poses: Address = DEFAULT_ENDPOINT
+    """Where poses are published."""
+    control: Address | None = None
+    """Where processes on other machines join; by default an address of this machine alone."""
+    keys: str | None = None
+    """Folder of keys (`posestream keys FOLDER`), which every address beyond this machine needs; relative to the rig."""
+
+
+class Rig(_Table):
+    """A whole rig file."""
+
+    session: SessionTable = SessionTable()
+    cameras: Annotated[dict[Name, CameraTable], Field(min_length=1)]
+    recording: RecordingTable = RecordingTable()
+    inference: InferenceTable | None = None
+    """None: record without poses."""
+    network: NetworkTable = NetworkTable()
+
+    def recording_of(self, camera: str) -> RecordingTable:
+        """Give `[recording]` with what the camera has otherwise."""
+        return RecordingTable.model_validate(self.recording.model_dump() | self.cameras[camera].recording)
+
+
+def load_rig(path: Path) -> Rig:
+    """Read a rig file.
+
+    Raises
+    ------
+    RigError
+        Where it can't be read, is not TOML, or has a key or value that is not understood.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RigError(f"rig file {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RigError(f"rig file {path} is not TOML: {error}") from error
+    return parse_rig(tables, str(path))
+
+
+def parse_rig(tables: dict[str, Any], origin: str) -> Rig:
+    """Check a rig.
+
+    Parameters
+    ----------
+    tables
+        As `tomllib` gives it.
+    origin
+        Where it came from, for messages.
+
+    Raises
+    ------
+    RigError
+        With one line for each key or value that is not understood.
+    """
+    try:
+        rig = Rig.model_validate(tables)
+    except pydantic.ValidationError as error:
+        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in _explain(error, ()))) from error
+    problems: list[str] = []
+    for camera in rig.cameras:
+        try:
+            rig.recording_of(camera)
+        except pydantic.ValidationError as error:
+            problems += _explain(error, ("cameras", camera, "recording"))
+    if problems:
+        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in problems))
+    return rig
+
+
+def _explain(error: pydantic.ValidationError, prefix: tuple[str, ...]) -> list[str]:
+    return [_explain_one(dict(problem), prefix) for problem in error.errors()]
+
+
+def _explain_one(problem: dict[str, Any], prefix: tuple[str, ...]) -> str:
+    path = tuple(str(step) for step in problem["loc"] if step != "[key]")
+    key = ".".join(prefix + path)
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key{_near(path[-1], _keys_of(prefix + path[:-1]))}"
+        case "missing":
+            return f"{key}: missing"
+        case "too_short" if path == ("cameras",):
+            return "cameras: no camera; add a table such as [cameras.top]"
+        case "literal_error":
+            choices = problem["ctx"]["expected"].replace("'", '"')
+            near = _near(str(problem["input"]), re.findall(r'"([^"]+)"', choices))
+            return f"{key} = {_toml(problem['input'])}: must be {choices}{near}"
+        case "value_error":
+            return f"{key} = {_toml(problem['input'])}: {problem['ctx']['error']}"
+    text = problem["msg"].removeprefix("Input ")
+    return f"{key} = {_toml(problem['input'])}: {text}"
+
+
+def _keys_of(path: tuple[str, ...]) -> list[str]:
+    model: Any = Rig
+    if path[-1:] == ("recording",):
+        model = RecordingTable
+    elif path:
+        annotation = Rig.model_fields[path[0]].annotation if path[0] in Rig.model_fields else None
+        model = next(
+            (
+                kind
+                for kind in (annotation, *get_args(annotation))
+                if isinstance(kind, type) and issubclass(kind, BaseModel)
+            ),
+            None,
+        )
+    return list(model.model_fields) if model is not None else []
+
+
+def _near(word: str, words: list[str]) -> str:
+    match = difflib.get_close_matches(word, words, n=1)
+    return f' (did you mean "{match[0]}"?)' if match else f"; there are: {', '.join(words)}" if words else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,136 @@
+"""The session folder: what was asked for, what it was asked of, and how it ended."""
+
+import json
+import os
+import platform
+import uuid
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any
+
+from posestream.stream.rig import Rig
+from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+
+__all__ = ["OutputError", "Session", "check_output", "write_json"]
+
+SESSION_FORMAT = 1
+PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python", "pyzmq", "tensorflow")
+
+
+class OutputError(Exception):
+    """A folder that can't be written to, or a disk that is too full; the text is for people."""
+
+
+def check_output(output: Path, min_free_gib: float) -> None:
+    """Make the output folder, and see that it can be written to and has the space asked for.
+
+    Raises
+    ------
+    OutputError
+        Where not.
+    """
+    probe = output / f".posestream-{uuid.uuid4().hex[:8]}"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"output folder {output} can't be written to: {error.strerror}") from error
+    free_gib = disk_usage(output).free / 2**30
+    if free_gib < min_free_gib:
+        raise OutputError(
+            f"{output} has {free_gib:.1f} GiB free, less than the {min_free_gib:g} that session.min_free_gib asks for; "
+            "make room or choose another session.output"
+        )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that a crash leaves the old one or the new one, never half of one."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+class Session:
+    """A session: its id from the beginning, its folder once everybody is armed.
+
+    Parameters
+    ----------
+    rig
+        The rig as run.
+    output
+        Folder of the session folders.
+    """
+
+    def __init__(self, rig: Rig, output: Path) -> None:
+        self.id = uuid.uuid4().hex
+        stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+        name = f"{stamp}_{rig.session.name}"
+        folder, number = output / name, 2
+        while folder.exists():
+            folder, number = output / f"{name}-{number}", number + 1
+        self.folder = folder.absolute()
+        self._record: dict[str, Any] = {
+            "format": SESSION_FORMAT,
+            "id": self.id,
+            "state": "preparing",
+            "rig": rig.model_dump(),
+            "versions": _versions(),
+            "machine": {
+                "name": platform.node(),
+                "system": platform.platform(),
+                "processor": platform.processor() or platform.machine(),
+                "cores": os.cpu_count(),
+            },
+            "clock_anchors": [],
+        }
+
+    def camera_folder(self, camera: str) -> Path:
+        """Folder of a camera's files."""
+        return self.folder / camera
+
+    def begin(self, details: dict[str, Any]) -> None:
+        """Make the folder and `session.json`, with what the processes said when they were armed.
+
+        Raises
+        ------
+        OSError
+            Where that fails.
+        """
+        self.folder.mkdir(parents=True)
+        self._record |= details
+        self._save("recording")
+
+    def end(self, details: dict[str, Any]) -> None:
+        """Say in `session.json` that the session is complete, and how it ended.
+
+        Raises
+        ------
+        OSError
+            Where that fails.
+        """
+        self._record |= details
+        self._save("complete")
+
+    def _save(self, state: str) -> None:
+        self._record["state"] = state
+        self._record["clock_anchors"].append(
+            {"clock": clock_name(), "monotonic_ns": monotonic_ns(), "wall_ns": wall_ns()}
+        )
+        write_json(self.folder / "session.json", self._record)

@@ -1,0 +1,407 @@
+"""The supervisor: starts the processes, lets the run begin when all are armed, and ends it in order.
+
+The order of the end is that of the data: cameras stop and close their videos, inference finishes the frames that are
+on their way, the pose recorder writes the last pose; then DeepLabCut's files and the summary are written.
+"""
+
+import contextlib
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import disk_usage, rmtree
+from typing import Any, Protocol
+
+import zmq
+
+from posestream.stream.children import Child
+from posestream.stream.rig import Rig
+from posestream.stream.session import OutputError, Session, check_output
+from posestream.stream.wire.clock import wall_ns
+from posestream.stream.wire.control import Command, Configure, ControlServer, Notice, Start, Stop
+from posestream.stream.wire.jobs import CameraJob, InferenceJob, Job, PoseRecorderJob, RecordingSettings
+from posestream.stream.wire.keys import KeysError, load_keys, stop_authenticator
+from posestream.stream.wire.messages import Event, StreamInfo
+from posestream.stream.wire.sockets import EndpointError, local_endpoint
+
+__all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUseError"]
+
+TICK_S = 0.05
+SHOW_S = 0.25
+ARM_S = 300.0
+CLOSE_S = 30.0
+"""Seconds without progress after which a process that should end is killed, and the report says so."""
+WINDOW_BATCHES = 3
+"""Batches that a camera that waits for inference may be ahead: one in the engine, one ahead of it, one on its way."""
+
+
+class WrongUseError(Exception):
+    """What was asked for can't be done; nothing was recorded. The text is for people."""
+
+
+class NothingRecordedError(Exception):
+    """Something broke, or somebody interrupted, before anything was recorded. The text is for people."""
+
+
+class Display(Protocol):
+    """Who shows a person how the run goes."""
+
+    def phase(self, text: str) -> None:
+        """Say what is being done now."""
+
+    def event(self, event: Event) -> None:
+        """Show something that happened."""
+
+    def running(self, view: dict[str, Any]) -> None:
+        """Show where the run stands; called a few times a second."""
+
+
+class Outcome:
+    """How a run ended."""
+
+    def __init__(self, folder: Path, summary: dict[str, Any]) -> None:
+        self.folder, self.summary = folder, summary
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 as asked, 1 something failed or was lost."""
+        return int(self.summary["exit_status"])
+
+
+class Supervisor:
+    """Runs a rig once.
+
+    Parameters
+    ----------
+    rig
+        The rig.
+    rig_folder
+        Folder from which its relative paths are taken.
+    output
+        Folder of the session folders.
+    display
+        Who shows how it goes.
+    """
+
+    def __init__(self, rig: Rig, rig_folder: Path, output: Path, display: Display) -> None:
+        self._rig, self._rig_folder, self._output, self._display = rig, rig_folder.absolute(), output, display
+        self._session = Session(rig, output)
+        self._cameras = {name: Child(f"camera:{name}", remote=table.remote) for name, table in rig.cameras.items()}
+        self._inference = Child("inference", remote=rig.inference.remote) if rig.inference is not None else None
+        self._poses = Child("poses", remote=False) if rig.inference is not None else None
+        self._children = [*self._cameras.values(), *filter(None, (self._inference, self._poses))]
+        self._interrupts = 0
+        self._events: list[Event] = []
+        self._problems: list[str] = []
+        self._event_log: Any = None
+
+    def run(self) -> Outcome:
+        """Run until the end.
+
+        Raises
+        ------
+        WrongUseError
+            Where the rig asks for what can't be; nothing was recorded.
+        NothingRecordedError
+            Where something broke before anything was recorded.
+        """
+        try:
+            check_output(self._output, self._rig.session.min_free_gib)
+            keys_folder = self._keys_folder()
+            keys = load_keys(keys_folder) if keys_folder is not None else None
+            context: zmq.Context[Any] = zmq.Context()
+            control = ControlServer(context, self._rig.network.control or local_endpoint("control"), keys)
+        except (OutputError, KeysError, EndpointError) as error:
+            raise WrongUseError(str(error)) from error
+        logs = Path(tempfile.mkdtemp(prefix="posestream-"))
+        self._control = control
+        try:
+            with self._signals():
+                for child in self._children:
+                    child.start(control.endpoint, keys_folder, logs)
+                self._arm()
+                return self._record()
+        finally:
+            for child in self._children:
+                child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
+            control.close()
+            stop_authenticator(context)
+            context.term()
+            rmtree(logs, ignore_errors=True)
+
+    def _keys_folder(self) -> Path | None:
+        keys = self._rig.network.keys
+        return self._rig_folder / Path(keys).expanduser() if keys is not None else None
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def interrupt(_number: int, _frame: object) -> None:
+            self._interrupts += 1
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # Before the start: everybody joins, is configured and arms; whatever is wrong is said now.
+
+    def _arm(self) -> None:
+        self._display.phase("opening cameras")
+        for child in self._cameras.values():
+            self._configure(child, self._camera_job(child))
+        self._until_armed(list(self._cameras.values()))
+        if self._inference is not None and self._poses is not None:
+            self._display.phase("loading the network and warming it up")
+            self._configure(self._inference, self._inference_job())
+            self._until_armed([self._inference])
+            self._configure(self._poses, self._pose_job())
+            self._until_armed([self._poses])
+
+    def _configure(self, child: Child, job: Job) -> None:
+        if child.remote:
+            self._display.phase(f"waiting for {child.title}: posestream join {child.role} {self._control.endpoint}")
+        self._wait(lambda: child.state != "starting", None if child.remote else ARM_S, f"{child.title} did not start")
+        self._send(child, Configure(job=job))
+        child.state = "configured" if child.state == "joined" else child.state
+
+    def _until_armed(self, children: list[Child]) -> None:
+        titles = ", ".join(child.title for child in children)
+        self._wait(lambda: all(child.state == "armed" for child in children), ARM_S, f"{titles}: not ready in time")
+
+    def _wait(self, ready: Callable[[], bool], timeout_s: float | None, text: str) -> None:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not ready():
+            self._tick()
+            for child in self._children:
+                if child.failure is not None:
+                    kind = WrongUseError if child.failure.kind == "usage" else NothingRecordedError
+                    raise kind(child.failure.text)
+                if child.over:
+                    raise NothingRecordedError(f"{child.title} {child.death} before the start\n{child.log_tail()}")
+            if self._interrupts:
+                raise NothingRecordedError("interrupted before the start; nothing was recorded")
+            if deadline is not None and time.monotonic() > deadline:
+                raise NothingRecordedError(f"{text} ({timeout_s:g} s)")
+
+    def _camera_job(self, child: Child) -> CameraJob:
+        name = child.role.partition(":")[2]
+        table, recording = self._rig.cameras[name], self._rig.recording_of(name)
+        settings = recording.model_dump(exclude={"enabled", "queue_mib"}) | {"queue_bytes": recording.queue_mib * 2**20}
+        return CameraJob(
+            session=self._session.id,
+            camera=name,
+            backend=table.backend,
+            options=table.options,
+            rig_folder=str(self._rig_folder),
+            known_keys=tuple(type(table).model_fields),
+            endpoint=table.endpoint or "",
+            folder=str(self._session.camera_folder(name)),
+            recording=RecordingSettings(**settings) if recording.enabled else None,
+            min_free_bytes=round(self._rig.session.min_free_gib * 2**30),
+            publish_queue_bytes=table.publish_queue_mib * 2**20,
+            timeout_s=table.timeout_s,
+            window=WINDOW_BATCHES * (self._rig.inference.batch_size if self._rig.inference is not None else 1),
+            keys=self._keys(),
+        )
+
+    def _inference_job(self) -> InferenceJob:
+        table = self._rig.inference
+        if table is None:
+            raise RuntimeError("the rig has no inference")
+        return InferenceJob(
+            session=self._session.id,
+            model=table.model,
+            rig_folder=str(self._rig_folder),
+            streams=tuple(self._streams().values()),
+            endpoint=self._rig.network.poses,
+            mode=table.mode,
+            batch_size=table.batch_size,
+            wait_ms=table.wait_ms,
+            queue_bytes=table.queue_mib * 2**20,
+            precision=table.precision,
+            threads=table.threads,
+            keys=self._keys(),
+        )
+
+    def _pose_job(self) -> PoseRecorderJob:
+        return PoseRecorderJob(
+            session=self._session.id,
+            endpoint=self._pose_endpoint() or "",
+            folders={name: str(self._session.camera_folder(name)) for name in self._cameras},
+            keys=self._keys(),
+        )
+
+    def _keys(self) -> str | None:
+        folder = self._keys_folder()
+        return None if folder is None else str(folder)
+
+    def _streams(self) -> dict[str, StreamInfo]:
+        armed = {name: child.armed for name, child in self._cameras.items()}
+        return {name: said.stream for name, said in armed.items() if said is not None and said.stream is not None}
+
+    def _pose_endpoint(self) -> str | None:
+        armed = self._inference.armed if self._inference is not None else None
+        return armed.endpoint if armed is not None else None
+
+    # The run.
+
+    def _record(self) -> Outcome:
+        session = self._session
+        try:
+            session.begin(self._details())
+            self._event_log = (session.folder / "events.jsonl").open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
+        started_ns = wall_ns()
+        started = time.monotonic()
+        # Readers first, so that nobody misses the first frame.
+        for child in (self._poses, self._inference, *self._cameras.values()):
+            if child is not None:
+                self._send(child, Start(poses=self._pose_endpoint()))
+                child.state, child.heard_s = "running", time.monotonic()
+        self._display.phase(f"recording to {session.folder}")
+        try:
+            ended = self._until_end(started)
+            self._end(ended)
+        finally:
+            self._event_log.close()
+        return self._finish(ended, started_ns, time.monotonic() - started)
+
+    def _details(self) -> dict[str, Any]:
+        cameras = {
+            name: {"stream": _plain(child.armed.stream), **child.armed.details}
+            for name, child in self._cameras.items()
+            if child.armed is not None
+        }
+        inference = self._inference.armed if self._inference is not None else None
+        return {
+            "cameras": cameras,
+            "inference": {"poses": inference.endpoint, **inference.details} if inference else None,
+        }
+
+    def _until_end(self, started: float) -> str:
+        seconds, shown = self._rig.session.seconds, 0.0
+        while True:
+            self._tick()
+            if self._note_deaths():
+                return "failure"
+            if self._interrupts:
+                return "interrupted"
+            if seconds is not None and time.monotonic() - started >= seconds:
+                return "seconds"
+            if all(child.over for child in self._cameras.values()):
+                return "cameras ended"
+            if time.monotonic() - shown >= SHOW_S:
+                shown = time.monotonic()
+                self._display.running(self._view(shown - started))
+
+    def _note_deaths(self) -> bool:
+        found = False
+        for child in self._children:
+            failed = child.failure is not None or child.state == "died"
+            if failed and child.title not in {problem.partition(": ")[0] for problem in self._problems}:
+                found = True
+                self._problems.append(f"{child.title}: {child.failure.text if child.failure else child.death}")
+        return found
+
+    def _end(self, ended: str) -> None:
+        self._display.phase(f"ending ({ended}): closing the videos")
+        self._stop(list(self._cameras.values()), f"the run ends: {ended}", at_once=True)
+        # Where no camera died, inference ends by itself when the last frame has come out.
+        at_once = any(child.state in {"failed", "died"} for child in self._children)
+        self._interrupts = 0
+        self._display.phase("finishing the frames that are on their way (Ctrl-C skips them)")
+        self._stop([self._inference], "the cameras ended", at_once=at_once)
+        self._stop([self._poses], "the pose stream ended", at_once=at_once)
+        self._note_deaths()
+
+    def _stop(self, children: list[Child | None], reason: str, *, at_once: bool) -> None:
+        waiting = [child for child in children if child is not None]
+        told = False
+        changed, values = time.monotonic(), [child.values for child in waiting]
+        while not all(child.over for child in waiting):
+            if not told and (at_once or self._interrupts):
+                told = True
+                for child in waiting:
+                    self._send(child, Stop(reason=reason))
+            self._tick()
+            now = [child.values for child in waiting]
+            if now != values:
+                changed, values = time.monotonic(), now
+            if time.monotonic() - changed > CLOSE_S:
+                if told:
+                    for child in waiting:
+                        if not child.over:
+                            child.end(0)
+                            child.state, child.death = "died", f"did not end within {CLOSE_S:g} s and was killed"
+                else:
+                    at_once, changed = True, time.monotonic()
+
+    def _finish(self, ended: str, started_ns: int, seconds: float) -> Outcome:
+        self._display.phase("writing the results")
+        from posestream.stream.results import write_results
+
+        session = self._session
+        for child in self._children:
+            child.end(CLOSE_S)
+            child.keep_log(session.folder / "logs")
+        result = write_results(
+            session,
+            self._rig,
+            streams=self._streams(),
+            videos={n: c.armed.details.get("video") for n, c in self._cameras.items() if c.armed is not None},
+            inference=self._inference.armed.details if self._inference and self._inference.armed else None,
+            values={child.role: child.values for child in self._children},
+            problems=self._problems,
+            ended=ended,
+            started_ns=started_ns,
+            seconds=seconds,
+        )
+        return Outcome(session.folder, result)
+
+    # What every phase does.
+
+    def _tick(self) -> None:
+        deadline = time.monotonic() + TICK_S
+        while (received := self._control.receive(max(0.0, deadline - time.monotonic()))) is not None:
+            identity, report = received
+            if isinstance(report, Notice):
+                self._note(report.event)
+                continue
+            child = next((c for c in self._children if identity == c.identity), None)
+            if child is None:
+                role = getattr(report, "role", None)
+                child = next((c for c in self._children if c.role == role and c.identity is None), None)
+            if child is not None:
+                child.take(identity, report)
+        for child in self._children:
+            child.look()
+
+    def _note(self, event: Event) -> None:
+        if self._event_log is not None and not self._event_log.closed:
+            self._event_log.write(json.dumps(_plain(event)) + "\n")
+        self._display.event(event)
+
+    def _send(self, child: Child, command: Command) -> None:
+        if child.identity is not None:
+            self._control.send(child.identity, command)
+
+    def _view(self, seconds: float) -> dict[str, Any]:
+        return {
+            "seconds": seconds,
+            "asked_s": self._rig.session.seconds,
+            "free_bytes": disk_usage(self._session.folder).free,
+            "cameras": {name: child.values.get(name, {}) for name, child in self._cameras.items()},
+            "inference": self._inference.values if self._inference is not None else None,
+            "rates": {name: info.rate_hz for name, info in self._streams().items()},
+        }
+
+
+def _plain(value: Any) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(value)

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+
+from posestream.acquisition.camera import Capture, EndOfStream
+from posestream.acquisition.synthetic import BUFFER_FRAMES, SyntheticCamera, SyntheticSettings
+
+from .camera_contract import FakeTime, buffer_for, read_all
+
+SMALL = {"width": 80, "height": 60, "rate_hz": 100.0}
+
+
+def _opened(time: FakeTime, **options: object) -> SyntheticCamera:
+    camera = SyntheticCamera(SyntheticSettings(**(SMALL | options)), time.clock, time.sleep)
+    camera.open()
+    camera.start()
+    return camera
+
+
+def _ids(time: FakeTime, **options: object) -> list[int | None]:
+    camera = SyntheticCamera(SyntheticSettings(**(SMALL | options)), time.clock, time.sleep)
+    camera_format = camera.open()
+    camera.start()
+    return [capture.device_id for capture, _ in read_all(camera, camera_format)]
+
+
+def _read(camera: SyntheticCamera, timeout_s: float = 1.0) -> Capture:
+    capture = camera.read(np.empty((60, 80, 1), np.uint8), timeout_s)
+    assert capture is not None
+    return capture
+
+
+def test_frames_are_due_at_their_rate() -> None:
+    time = FakeTime()
+    camera = _opened(time)
+    start_ns = time.now_ns
+    for index in range(5):
+        capture = _read(camera)
+        assert capture.captured_ns == start_ns + index * 10_000_000
+        assert capture.device_time == index * 10_000_000
+        assert time.now_ns == capture.captured_ns
+
+
+def test_not_due_is_none_after_the_timeout() -> None:
+    time = FakeTime()
+    camera = _opened(time)
+    _read(camera)
+    before_ns = time.now_ns
+    assert camera.read(np.empty((60, 80, 1), np.uint8), 0.004) is None
+    assert time.now_ns - before_ns == 4_000_000
+    assert _read(camera).device_id == 1
+
+
+def test_a_late_reader_loses_the_oldest_frames() -> None:
+    time = FakeTime()
+    camera = _opened(time)
+    _read(camera)
+    time.now_ns += 300_000_000  # frames 0 to 30 are exposed
+    ids = [_read(camera).device_id for _ in range(BUFFER_FRAMES + 1)]
+    assert ids == list(range(31 - BUFFER_FRAMES, 32))
+
+
+def test_a_little_late_loses_nothing() -> None:
+    time = FakeTime()
+    camera = _opened(time)
+    ids = []
+    for _ in range(5):
+        ids.append(_read(camera).device_id)
+        time.now_ns += 15_000_000
+    assert ids == [0, 1, 2, 3, 4]
+
+
+def test_the_captured_time_of_a_late_frame_is_its_exposure() -> None:
+    time = FakeTime()
+    camera = _opened(time)
+    start_ns = time.now_ns
+    _read(camera)
+    time.now_ns += 50_000_000
+    assert _read(camera).captured_ns == start_ns + 10_000_000
+
+
+def test_ends_after_the_given_frames() -> None:
+    assert _ids(FakeTime(), frames=7) == list(range(7))
+
+
+def test_ends_though_nobody_reads() -> None:
+    time = FakeTime()
+    camera = _opened(time, frames=20)
+    time.now_ns += 10_000_000_000
+    assert [_read(camera).device_id for _ in range(BUFFER_FRAMES)] == list(range(12, 20))
+    with pytest.raises(EndOfStream):
+        _read(camera)
+
+
+def test_drops_show_in_the_numbers() -> None:
+    ids = _ids(FakeTime(), frames=300, drop=0.2)
+    assert 30 < 300 - len(ids) < 90
+    assert ids == _ids(FakeTime(), frames=300, drop=0.2), "the same seed drops the same frames"
+
+
+def test_a_camera_that_drops_all_gives_none() -> None:
+    time = FakeTime()
+    camera = _opened(time, drop=1.0)
+    assert camera.read(np.empty((60, 80, 1), np.uint8), 0.1) is None
+    assert _ids(FakeTime(), drop=1.0, frames=5) == []
+
+
+def test_jitter_delays_delivery_but_not_the_exposure() -> None:
+    time = FakeTime()
+    camera = _opened(time, jitter_ms=8.0)
+    start_ns, delays = time.now_ns, []
+    for index in range(30):
+        capture = _read(camera)
+        assert capture.captured_ns == start_ns + index * 10_000_000
+        delays.append(time.now_ns - capture.captured_ns)
+    assert 0 <= min(delays) < 3_000_000
+    assert 5_000_000 < max(delays) <= 8_000_000
+
+
+def test_a_stall_holds_frames_back_and_loses_some() -> None:
+    time = FakeTime()
+    camera = _opened(time, stall=(0.1, 0.5), frames=100)
+    start_ns, ids, times = time.now_ns, [], {}
+    while len(ids) < 10 + 39 + BUFFER_FRAMES:
+        capture = camera.read(np.empty((60, 80, 1), np.uint8), 0.05)
+        if capture is not None:
+            ids.append(capture.device_id)
+            times[capture.device_id] = time.now_ns - start_ns
+    assert ids == [*range(10), *range(61 - BUFFER_FRAMES, 100)]
+    assert times[61 - BUFFER_FRAMES] == 600_000_000
+
+
+def test_the_frame_and_its_truth_belong_together() -> None:
+    """What is read after losses is the same picture as without them."""
+    whole, late = FakeTime(), FakeTime()
+    one, two = _opened(whole), _opened(late)
+    pictures = {}
+    for _ in range(40):
+        out = np.empty((60, 80, 1), np.uint8)
+        capture = one.read(out, 1.0)
+        assert capture is not None
+        pictures[capture.device_id] = (out, capture.truth)
+    late.now_ns += 300_000_000
+    out = np.empty((60, 80, 1), np.uint8)
+    capture = two.read(out, 1.0)
+    assert capture is not None
+    assert capture.device_id == 23
+    assert capture.truth == pictures[23][1]
+    assert (out == pictures[23][0]).all()
+
+
+def test_colour_frames_are_the_grey_ones_three_times() -> None:
+    gray, colour = _opened(FakeTime()), SyntheticCamera(SyntheticSettings(pixel_format="rgb24", **SMALL))
+    camera_format = colour.open()
+    colour.start()
+    one, three = np.empty((60, 80, 1), np.uint8), buffer_for(camera_format)
+    gray.read(one, 1.0)
+    colour.read(three, 1.0)
+    assert (one == three).all()

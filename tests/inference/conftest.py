@@ -1,0 +1,126 @@
+"""Models for the tests: a random one written as DeepLabCut writes it, and a real one where the machine has it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+BODYPARTS = ("nose", "leftear", "tailbase")
+UNITS = (3, 4, 6, 3)
+TRAIN = Path("dlc-models/iteration-2/openfieldOct30-trainset95shuffle3/train")
+
+POSE_CONFIG = """\
+all_joints: [[0], [1], [2]]
+all_joints_names: [nose, leftear, tailbase]
+dataset_type: imgaug
+global_scale: 0.8
+location_refinement: true
+locref_stdev: 7.2801
+mean_pixel: [120.0, 110.0, 100.0]
+net_type: resnet_50
+num_joints: 3
+"""
+
+
+def random_variables(seed: int = 0) -> dict[str, np.ndarray]:
+    """Variables of DeepLabCut's ResNet-50, random but of a size that keeps activations near 1."""
+    rng = np.random.default_rng(seed)
+    variables: dict[str, np.ndarray] = {}
+
+    def conv(scope: str, size: int, inputs: int, outputs: int, gain: float, variance: float = 1.0) -> None:
+        deviation = np.float32(np.sqrt(2 / (size * size * inputs)))
+        kernel = rng.standard_normal((size, size, inputs, outputs), dtype=np.float32) * deviation
+        variables[f"{scope}/weights"] = kernel
+        norm = f"{scope}/BatchNorm"
+        variables[f"{norm}/gamma"] = (gain * rng.uniform(0.7, 1.3, outputs)).astype(np.float32)
+        variables[f"{norm}/beta"] = rng.normal(0, 0.2, outputs).astype(np.float32)
+        variables[f"{norm}/moving_mean"] = rng.normal(0, 0.2, outputs).astype(np.float32)
+        variables[f"{norm}/moving_variance"] = (variance * rng.uniform(0.5, 1.5, outputs)).astype(np.float32)
+
+    conv("resnet_v1_50/conv1", 7, 3, 64, gain=1.0, variance=10_000)  # pixels are some hundred, all else about 1
+    channels = 64
+    for block, units in enumerate(UNITS, start=1):
+        depth = 64 * 2 ** (block - 1)
+        for unit in range(1, units + 1):
+            scope = f"resnet_v1_50/block{block}/unit_{unit}/bottleneck_v1"
+            if unit == 1:
+                conv(f"{scope}/shortcut", 1, channels, 4 * depth, gain=0.7)
+            conv(f"{scope}/conv1", 1, channels, depth, gain=1.0)
+            conv(f"{scope}/conv2", 3, depth, depth, gain=1.0)
+            conv(f"{scope}/conv3", 1, depth, 4 * depth, gain=0.3)
+            channels = 4 * depth
+    for head, outputs in (("part_pred", 3), ("locref_pred", 6)):
+        kernel = rng.standard_normal((3, 3, outputs, channels), dtype=np.float32)
+        variables[f"pose/{head}/block4/weights"] = kernel * np.float32(0.01)
+        variables[f"pose/{head}/block4/biases"] = rng.normal(0, 0.1, outputs).astype(np.float32)
+    return variables
+
+
+def write_checkpoint(prefix: Path, variables: dict[str, np.ndarray]) -> None:
+    """Write a checkpoint under exactly these names."""
+    import tensorflow as tf
+
+    names = list(variables)
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(variables[name]) for name in names],
+    )
+
+
+@pytest.fixture(scope="session")
+def variables() -> dict[str, np.ndarray]:
+    return random_variables()
+
+
+@pytest.fixture(scope="session")
+def train_folder(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, np.ndarray]) -> Path:
+    """A project with one trained network; the newest snapshot is not the last by name."""
+    project = tmp_path_factory.mktemp("openfield-Pranav-2018-10-30")
+    folder = project / TRAIN
+    folder.mkdir(parents=True)
+    (project / "config.yaml").write_text(
+        "Task: openfield\nskeleton:\n- [nose, leftear]\n- [objectA, bodypart3]\n- [leftear, tailbase]\n"
+    )
+    (folder / "pose_cfg.yaml").write_text(POSE_CONFIG)
+    write_checkpoint(folder / "snapshot-10000", variables)
+    write_checkpoint(folder / "snapshot-9000", {"global_step": np.array(9000)})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(train_folder: Path):
+    from posestream.inference.checkpoint import read_train_folder
+
+    return read_train_folder(train_folder)
+
+
+@pytest.fixture(scope="session")
+def lmtracker_folder() -> Path:
+    """Train folder of the network in the package lmtracker 0.1.0 (MIT), unzipped from its wheel."""
+    place = os.environ.get("POSESTREAM_LMTRACKER")
+    if not place:
+        pytest.skip("POSESTREAM_LMTRACKER does not name the folder that the wheel lmtracker 0.1.0 was unzipped to")
+    found = sorted(Path(place).glob("*/dlc-models/*/*/train"))
+    assert found, f"no train folder under POSESTREAM_LMTRACKER={place}"
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def openfield_clip() -> Path:
+    """The clip of DeepLabCut's open field example (548 frames, 640x480)."""
+    default = Path(__file__).parents[3] / "shared" / "data"
+    clip = Path(os.environ.get("POSESTREAM_DATA", default)) / "openfield" / "videos" / "m3v1_clip.mp4"
+    if not clip.is_file():
+        pytest.skip("POSESTREAM_DATA does not name a folder with openfield/videos/m3v1_clip.mp4")
+    return clip
+
+
+@pytest.fixture
+def rng() -> Iterator[np.random.Generator]:
+    return np.random.default_rng(1)

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from posestream.inference.errors import ModelError
+from posestream.inference.models import load_model
+
+
+def test_every_way_to_name_a_model(train_folder: Path, bundle, tmp_path: Path) -> None:
+    bundle.save(tmp_path / "bundle")
+    for source in (
+        train_folder,
+        str(train_folder),
+        train_folder.parent,
+        train_folder / "snapshot-10000",
+        train_folder / "snapshot-10000.index",
+        tmp_path / "bundle",
+    ):
+        assert load_model(source).spec == bundle.spec
+
+
+def test_the_named_snapshot_is_taken(train_folder: Path) -> None:
+    with pytest.raises(ModelError, match="snapshot-9000 lacks"):
+        load_model(train_folder / "snapshot-9000")
+
+
+def test_project_root_names_its_train_folders(train_folder: Path) -> None:
+    with pytest.raises(ModelError, match="whole DeepLabCut project") as caught:
+        load_model(train_folder.parents[3])
+    assert str(train_folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "message"),
+    [
+        ([], "nothing", r"^No such model: .*nothing\. A model is"),
+        ([], "lmtracker", "No such model"),
+        (["a/notes.txt"], "a", r"neither model\.json nor pose_cfg\.yaml"),
+        (["a/snapshot-200.pt"], "a/snapshot-200.pt", "PyTorch snapshot"),
+        (["a/train/pytorch_config.yaml", "a/train/snapshot-200.pt"], "a", "PyTorch snapshots"),
+        (["a/pose_cfg.yaml", "a/snapshot-5.pb"], "a", r"TensorFlow graph \(\.pb\)"),
+        (["a/pose_cfg.yaml"], "a", r"no snapshot-N\.index"),
+        (["a/snapshot-5.index"], "a", r"no pose_cfg\.yaml"),
+        (["a/video.mp4"], "a/video.mp4", "a file of another kind"),
+        (["a/snapshot-5.index"], "a/snapshot-5", r"pose_cfg\.yaml cannot be read"),
+    ],
+)
+def test_what_is_not_a_model_is_named(tmp_path: Path, files: list[str], source: str, message: str) -> None:
+    for file in files:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path / source)
+
+
+def test_importing_is_light() -> None:
+    program = (
+        "import sys, posestream.inference.models, posestream.inference.network, posestream.inference.engine\n"
+        "assert not {'tensorflow', 'keras', 'pandas', 'safetensors'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
