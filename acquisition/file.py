@@ -213,7 +213,7 @@ class FileCamera:
                     first_pts = frame.pts
                 following_ns = 0.0 if shown_ns is None else shown_ns + 1e9 / rate_hz
                 at_ns = following_ns
-                if isinstance(options.pace, float):
+                if not isinstance(options.pace, str):
                     at_ns = (number - options.start) * 1e9 / rate_hz
                 elif frame.pts is not None and first_pts is not None and tick_ns is not None:
                     own_ns = (frame.pts - first_pts) * tick_ns
@@ -279,7 +279,7 @@ class FileCamera:
             )
 
     def _rate_of(self, stream: av.VideoStream) -> float:
-        if isinstance(self._settings.pace, float):
+        if not isinstance(self._settings.pace, str):
             return self._settings.pace
         return float(stream.average_rate or stream.guessed_rate or FALLBACK_RATE_HZ)
 

@@ -11,7 +11,6 @@ with, decodes other pixels.
 
 import argparse
 import hashlib
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -110,9 +109,7 @@ def main() -> None:
             if str(reference["snapshot"]) != bundle.spec.source.snapshot:
                 sys.exit(f"{path} was made with {reference['snapshot']}, not {bundle.spec.source.snapshot}.")
             rows.append(compare(engine, arguments.video, reference, arguments.batch_size))
-    print(
-        f"{bundle.spec.name}, {engine.name} {engine.precision}, batches of {arguments.batch_size}, {platform.processor()}"
-    )
+    print(f"{bundle.spec.name}, {engine.name} {engine.precision}, batches of {arguments.batch_size}")
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
     for row in rows:

@@ -280,7 +280,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"{path} cannot be read: {error.strerror or error}. A bundle is a folder with {MODEL_FILE} and {WEIGHTS_FILE}."
+            f"{path} cannot be read: {error.strerror or error}. "
+            f"A bundle is a folder with {MODEL_FILE} and {WEIGHTS_FILE}."
         ) from error
 
 

@@ -44,7 +44,7 @@ MODEL_FOLDER = re.compile(
 """Name of the folder above `train`: {Task}{date}-trainset{percent}shuffle{n}."""
 
 READER_ERRORS = (LookupError, RuntimeError, ValueError)
-"""What TensorFlow's reader raises for damaged files beside its own errors: its C++ statuses arrive as one or the other."""
+"""What TensorFlow's reader raises for damaged files beside its own errors, as its C++ statuses are translated."""
 
 _log = logging.getLogger(__name__)
 

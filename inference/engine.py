@@ -155,7 +155,7 @@ class TensorFlowEngine:
         return np.array(self._functions[keys[0]](self._tf.convert_to_tensor(frames)), dtype=np.float32)
 
     def _compile(self, height: int, width: int, pixel_format: PixelFormat) -> Any:
-        """Function of a free batch dimension and a fixed frame size.
+        """Make a function of a fixed frame size and a free batch dimension.
 
         Neither XLA (`jit_compile`) nor weights frozen into the graph were reliably faster than this on a CPU.
         """

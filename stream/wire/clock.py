@@ -25,4 +25,6 @@ def wall_ns() -> int:
 
 def clock_name() -> str:
     """Name of the machine whose monotonic clock is read: stamps are comparable where it is the same."""
-    return f"{platform.node()[:32]}-{uuid.getnode():012x}"
+    node, host = uuid.getnode(), platform.node()[:32]
+    made_up = (node >> 40) & 1  # RFC 9562: set where no network address was found, and then new in each process
+    return host if made_up else f"{host}-{node:012x}"

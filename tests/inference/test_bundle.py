@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec
 from posestream.inference.errors import ModelError
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from posestream.inference.bundle import expected_tensors
 from posestream.inference.checkpoint import read_train_folder
 from posestream.inference.errors import ModelError

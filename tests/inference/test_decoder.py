@@ -3,6 +3,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from posestream.inference.decoder import decode_double_loop, decode_graph, decode_numpy, sigmoid
 
 PARTS = 2

@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+
 from posestream.inference.decoder import decode_numpy, sigmoid
 from posestream.inference.engine import Engine, TensorFlowEngine
 from posestream.inference.errors import ModelError
@@ -94,8 +95,8 @@ def test_settings_that_come_too_late_are_said(bundle, engine, caplog: pytest.Log
 
 def test_other_threads_run_meanwhile(bundle, rng) -> None:
     engine = TensorFlowEngine(bundle)
-    engine.prepare(480, 640, "gray8", [2])
-    frames = rng.integers(0, 256, (2, 480, 640, 1), dtype=np.uint8)
+    engine.prepare(240, 320, "gray8", [2])
+    frames = rng.integers(0, 256, (2, 240, 320, 1), dtype=np.uint8)
     ticks: list[float] = []
     done = threading.Event()
 

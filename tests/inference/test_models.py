@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+
 from posestream.inference.decoder import decode_numpy, sigmoid
 from posestream.inference.network import build_network
 
@@ -98,8 +99,7 @@ def test_pixel_formats_are_the_same_picture(bundle, pose_network, rng) -> None:
 def test_reduced_precision_stays_near_and_does_not_tie(bundle, maps_network, rng) -> None:
     reduced = build_network(bundle, pixel_format="rgb24", precision="bfloat16", decode=False)
     frames = frames_of(rng, 96, 128)
-    for got, expected in zip(reduced(frames), maps_network(frames), strict=True):
-        got, expected = np.asarray(got), np.asarray(expected)
+    for got, expected in zip(map(np.asarray, reduced(frames)), map(np.asarray, maps_network(frames)), strict=True):
         assert got.dtype == np.float32
         assert 0 < np.abs(got - expected).mean() < 0.1 * expected.std()
         assert len(np.unique(got)) > 0.9 * got.size, "maps of eight bits would tie"
@@ -125,6 +125,7 @@ def test_it_runs_on_jax(bundle, pose_network, rng, tmp_path) -> None:
 
 def test_no_location_refinement_no_head(bundle, rng) -> None:
     import msgspec
+
     from posestream.inference.bundle import ModelBundle
 
     spec = msgspec.structs.replace(bundle.spec, location_refinement=False)
