@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from posestream.inference.engine import TensorFlowEngine
 from posestream.inference.models import load_model
 
-Frame = NDArray[np.uint8]
+Frame = NDArray[Any]
 
 
 def read_opencv(video: Path, size: tuple[int, int]) -> Iterator[Frame]:
@@ -46,7 +46,7 @@ def read_pyav(video: Path, size: tuple[int, int]) -> Iterator[Frame]:
     """Yield the same frames as decoded by PyAV."""
     with av.open(str(video)) as container:
         for picture in container.decode(video=0):
-            frame = picture.to_ndarray(format="rgb24")
+            frame: Frame = picture.to_ndarray(format="rgb24")
             if (frame.shape[1], frame.shape[0]) != size:
                 frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             yield frame
@@ -65,10 +65,11 @@ def compare(engine: TensorFlowEngine, video: Path, reference: Any, batch_size: i
     rest = len(hashes) % batch_size
     engine.prepare(height, width, "rgb24", {batch_size, rest} - {0})
 
-    poses, other_pixels, seconds = [], 0, 0.0
+    poses: list[NDArray[np.float32]] = []
+    other_pixels, seconds = 0, 0.0
     while batch := list(islice(frames, batch_size)):
         done = sum(len(part) for part in poses)
-        other_pixels += sum(digest(frame) != hashes[done + i] for i, frame in enumerate(batch))
+        other_pixels += sum(digest(frame) != str(hashes[done + i]) for i, frame in enumerate(batch))
         start = time.perf_counter()
         poses.append(engine.run(np.stack(batch)))
         seconds += time.perf_counter() - start
@@ -87,7 +88,7 @@ def compare(engine: TensorFlowEngine, video: Path, reference: Any, batch_size: i
         "tied peaks": int(reference["tied"].sum()),
         "frames/s": f"{len(ours) / seconds:.1f}",
         "DeepLabCut": f"{len(ours) / float(reference['seconds']):.1f}",
-        "PyAV differs": sum(digest(frame) != known for frame, known in zip(pyav, hashes, strict=True)),
+        "PyAV differs": sum(digest(frame) != str(known) for frame, known in zip(pyav, hashes, strict=True)),
     }
 
 

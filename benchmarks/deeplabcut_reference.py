@@ -59,9 +59,9 @@ def main() -> None:
         width, height = arguments.size.split("x")
         size = (int(width), int(height))
 
-    from deeplabcut.pose_estimation_tensorflow.config import load_config
-    from deeplabcut.pose_estimation_tensorflow.core import predict
-    from deeplabcut.version import __version__
+    from deeplabcut.pose_estimation_tensorflow.config import load_config  # type: ignore[import-not-found]
+    from deeplabcut.pose_estimation_tensorflow.core import predict  # type: ignore[import-not-found]
+    from deeplabcut.version import __version__  # type: ignore[import-not-found]
 
     config: dict[str, Any] = load_config(str(arguments.model / "pose_cfg.yaml"))
     snapshot = newest_snapshot(arguments.model)

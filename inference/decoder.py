@@ -26,8 +26,8 @@ def sigmoid(part_logits: Maps) -> Maps:
     """Likelihood of each cell from the network's answer, both float32 (B, h, w, K)."""
     # exp of a number above 0 could overflow; this form takes it of -|x| only
     small = np.exp(-np.abs(part_logits, dtype=np.float32))
-    above = np.where(part_logits >= 0, np.float32(1), small).astype(np.float32, copy=False)
-    return above / (np.float32(1) + small)
+    likelihood = np.where(part_logits >= 0, np.float32(1), small) / (np.float32(1) + small)
+    return likelihood.astype(np.float32, copy=False)
 
 
 def decode_numpy(scoremap: Maps, locref: Maps | None, *, stride: float = 8.0, locref_stdev: float = 7.2801) -> Maps:

@@ -2,7 +2,8 @@
 
 The publisher never waits for a reader. `XPUB_NODROP` makes libzmq say so (`EAGAIN`) when some reader's queue is
 full; the message is then counted as unsent and sent once more the lossy way, so that the readers that keep up still
-get it. `CONFLATE` is not used: it keeps one part only of a multipart message.
+get it. (`docs/decisions/0002` says what this count can't see.) `CONFLATE` is not used: it keeps one part only of a
+multipart message.
 """
 
 import contextlib
@@ -169,7 +170,8 @@ class Publisher:
         self.sent = 0
         """Messages handed to the socket."""
         self.unsent = 0
-        """Messages that at least one reader could not take, its queue being full."""
+        """Messages for which some reader's queue was found full. While that reader stays stuck libzmq passes it over
+        without a word, so this is the least that was lost; each reader knows its own losses from the numbers."""
         self.malformed = 0
         """Messages from readers that were no subscriptions."""
         self.subscriptions = 0
@@ -189,13 +191,22 @@ class Publisher:
             False where some reader's queue was full; the others got it.
         """
         self.sent += 1
+        if self._try(parts):
+            return True
+        # libzmq looks at what readers have taken once a millisecond only, unless it is asked for its events.
+        self._socket.getsockopt(zmq.EVENTS)
+        if self._try(parts):
+            return True
+        self.unsent += 1
+        self._socket.setsockopt(zmq.XPUB_NODROP, 0)
+        self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+        self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        return False
+
+    def _try(self, parts: Sequence[bytes | memoryview]) -> bool:
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         except zmq.Again:
-            self.unsent += 1
-            self._socket.setsockopt(zmq.XPUB_NODROP, 0)
-            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
-            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
             return False
         return True
 
