@@ -104,7 +104,11 @@ class VideoWriter:
 
     def _configure(self, target: Any, camera: CameraFormat) -> Any:
         settings, codec = self._settings, getattr(target, "codec_context", target)
-        target.height, target.width, target.pix_fmt = camera.height, camera.width, self._output
+        target.height, target.width = camera.height, camera.width
+        try:
+            target.pix_fmt = self._output
+        except ValueError as error:
+            raise EncoderError(f'recording.pixel_format: FFmpeg knows no pixel format "{self._output}"') from error
         codec.time_base, codec.framerate = TIME_BASE, _rate(camera)
         codec.gop_size = 1_000_000  # keyframes are asked for by time, below
         codec.max_b_frames = 0  # one frame in, one packet out, in order

@@ -21,6 +21,9 @@ from posestream.stream.wire.tables import FrameState, TableWriter
 
 __all__ = ["Recorder"]
 
+MAX_STEP_US = 2_000_000_000
+"""Microseconds between two frames that a container holds: mp4 keeps a frame's duration in 31 bits."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Entry:
@@ -73,6 +76,7 @@ class Recorder:
         self._in_encoder: deque[tuple[_Entry, int, str]] = deque()
         self._first_ns: int | None = None
         self._last_pts_us = -1
+        self._shift_us = 0  # what repairs have moved the frames by
         self._thread = threading.Thread(target=self._run, name="recorder")
         self._thread.start()
 
@@ -190,10 +194,14 @@ class Recorder:
         time_ns = entry.capture.captured_ns if entry.capture.presentation_ns is None else entry.capture.presentation_ns
         if self._first_ns is None:
             self._first_ns = time_ns
-        pts_us, note = (time_ns - self._first_ns) // 1_000, entry.seen.note
+        pts_us, note = (time_ns - self._first_ns) // 1_000 - self._shift_us, entry.seen.note
         if pts_us <= self._last_pts_us:  # players need rising times; the raw ones stay in the table
             pts_us = self._last_pts_us + 1
             note = "; ".join(filter(None, (note, "presentation time repaired")))
+        elif self._last_pts_us >= 0 and pts_us - self._last_pts_us > MAX_STEP_US:
+            self._shift_us += pts_us - self._last_pts_us - MAX_STEP_US
+            pts_us = self._last_pts_us + MAX_STEP_US
+            note = "; ".join(filter(None, (note, "presentation time repaired: pause too long for the container")))
         self._last_pts_us = pts_us
         return pts_us, note
 

@@ -1,0 +1,155 @@
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from posestream.acquisition.camera import CameraFormat
+from posestream.acquisition.encoder import EncoderError, VideoWriter
+from posestream.stream.wire.jobs import RecordingSettings
+
+GREY = CameraFormat(height=120, width=160, pixel_format="gray8", rate_hz=100.0)
+COLOUR = CameraFormat(height=120, width=160, pixel_format="rgb24", rate_hz=100.0)
+
+
+def picture(camera: CameraFormat, seed: int = 0) -> np.ndarray:
+    """Smooth, so that compression changes little, and from black to white, so that a squeezed range shows."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (4, 4, camera.shape[2]), np.uint8)
+    large = cv2.resize(small, (camera.width, camera.height), interpolation=cv2.INTER_CUBIC)
+    large = cv2.normalize(large, None, 0, 255, cv2.NORM_MINMAX)
+    return np.ascontiguousarray(large.reshape(camera.shape))
+
+
+def record(path: Path, camera: CameraFormat, times_us: list[int], **settings) -> list[np.ndarray]:
+    video = VideoWriter(path, RecordingSettings(container=path.suffix[1:], **settings), camera)
+    pictures = [picture(camera, number % 3) for number in range(len(times_us))]
+    for pixels, time_us in zip(pictures, times_us, strict=True):
+        assert video.write(pixels, time_us) == [time_us]  # one frame in, one packet out
+    assert video.close() == []
+    return pictures
+
+
+def times_of(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [round(frame.pts * stream.time_base * 1_000_000) for frame in container.decode(video=0)]
+
+
+UNEVEN = [0, 10_000, 20_017, 29_999, 500_000, 500_001, 2_000_500_001]
+
+
+def test_mp4_keeps_capture_times_to_the_microsecond(tmp_path: Path) -> None:
+    record(tmp_path / "video.mp4", GREY, UNEVEN)
+    assert times_of(tmp_path / "video.mp4") == UNEVEN
+
+
+def test_matroska_keeps_capture_times_to_the_millisecond(tmp_path: Path) -> None:
+    record(tmp_path / "video.mkv", GREY, UNEVEN[:5])
+    assert times_of(tmp_path / "video.mkv") == [round(time, -3) for time in UNEVEN[:5]]
+
+
+@pytest.mark.parametrize("camera", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_what_is_read_back_is_what_the_camera_saw(tmp_path: Path, camera: CameraFormat, ending: str) -> None:
+    path = tmp_path / f"video.{ending}"
+    pictures = record(path, camera, list(range(0, 60_000, 10_000)), crf=8)
+    reader = cv2.VideoCapture(str(path))  # what DeepLabCut reads with
+    for pixels in pictures:
+        ok, bgr = reader.read()
+        assert ok
+        seen = bgr[..., 1:2] if camera is GREY else bgr[..., ::-1]
+        difference = seen.astype(int) - pixels
+        assert np.abs(difference).mean() < 2.5  # a range squeezed to 16..235 would differ by 8 and more
+    reader.release()
+
+
+def test_grey_stays_grey_and_the_range_is_full(tmp_path: Path) -> None:
+    record(tmp_path / "video.mp4", GREY, [0, 10_000])
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert frame.color_range == 2  # full
+        rgb = frame.to_ndarray(format="rgb24").astype(int)
+    assert np.abs(rgb - rgb[..., :1]).max() == 0
+
+
+def test_keyframes_come_by_time(tmp_path: Path) -> None:
+    times = [0, 300_000, 600_000, 1_100_000, 1_200_000, 5_000_000, 5_100_000]
+    record(tmp_path / "video.mp4", GREY, times, keyframe_interval_s=1.0)
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        assert [frame.key_frame for frame in container.decode(video=0)] == [True, False, False, True, False, True, False]
+
+
+@pytest.mark.parametrize(("height", "width"), [(121, 161), (120, 161)])
+@pytest.mark.parametrize("pixel_format", ["gray8", "bgr24"])
+def test_odd_sizes_are_recorded_whole(tmp_path: Path, height: int, width: int, pixel_format: str) -> None:
+    camera = CameraFormat(height=height, width=width, pixel_format=pixel_format)
+    record(tmp_path / "video.mp4", camera, [0, 10_000])
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.height, frame.width) == (height, width)
+
+
+KILLED = """
+    import sys, time
+    from pathlib import Path
+    import numpy as np
+    from posestream.acquisition.camera import CameraFormat
+    from posestream.acquisition.encoder import VideoWriter
+    from posestream.stream.wire.jobs import RecordingSettings
+
+    path = Path(sys.argv[1])
+    camera = CameraFormat(height=120, width=160, pixel_format="gray8", rate_hz=100.0)
+    video = VideoWriter(path, RecordingSettings(container=path.suffix[1:]), camera)
+    pixels = np.random.default_rng(0).integers(0, 256, camera.shape, np.uint8)
+    for number in range(100_000):
+        video.write(np.roll(pixels, number, 1), number * 10_000)
+        print(number, flush=True)
+        time.sleep(0.002)
+"""
+
+
+@pytest.mark.parametrize(("ending", "may_miss"), [("mp4", 1), ("mkv", 60)])
+def test_a_video_whose_writer_was_killed_can_be_played(tmp_path: Path, ending: str, may_miss: int) -> None:
+    path = tmp_path / f"video.{ending}"
+    writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(KILLED), str(path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    for line in writer.stdout:
+        if int(line) >= 250:
+            break
+    writer.send_signal(signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+    written = 250 + sum(1 for _ in writer.stdout)
+    writer.wait()
+    writer.stdout.close()
+    times = []
+    try:
+        with av.open(str(path)) as container:
+            times.extend(frame.pts * container.streams.video[0].time_base for frame in container.decode(video=0))
+    except av.error.FFmpegError:
+        pass  # the last packet may be cut in the middle
+    assert len(times) >= written - may_miss
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"codec": "libx265000"}, 'no encoder "libx265000"'),
+        ({"preset": "warp"}, "refuses preset 'warp'"),
+        ({"pixel_format": "nonsense"}, 'no pixel format "nonsense"'),
+    ],
+)
+def test_settings_that_the_encoder_refuses_are_named_before_a_file_is_made(settings: dict, text: str) -> None:
+    with pytest.raises(EncoderError, match=text):
+        VideoWriter(None, RecordingSettings(**settings), GREY)
+
+
+def test_a_folder_that_is_not_there_is_an_error_with_the_path(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"gone.*video\.mp4"):
+        VideoWriter(tmp_path / "gone" / "video.mp4", RecordingSettings(), GREY)
+
