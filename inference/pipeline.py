@@ -92,7 +92,7 @@ class Pipeline:
                 if self._stopping.is_set() and not self._gatherer.is_alive():
                     return
                 continue
-            keypoints = self._engine.run(frames)
+            keypoints = self._engine.run(frames, batch.frames[0].frame.header.pixel_format)
             inferred_ns = monotonic_ns()
             with self._lock:
                 self._in_engine -= 1
