@@ -35,7 +35,7 @@ class CameraError(Exception):
     """A camera that is not there, can't do what was asked, or was lost; the text is for people."""
 
 
-class EndOfStream(Exception):  # noqa: N818 - it is no error
+class EndOfStream(Exception):
     """The camera has no more frames to give: a video that was played to its end."""
 
 
@@ -166,9 +166,8 @@ def create_camera(
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if backend not in found:
-        raise CameraError(
-            f'cameras.{name}.backend: there is no backend "{backend}"{_near(backend, found)}; installed are {", ".join(sorted(found))}'
-        )
+        near, installed = _near(backend, found), ", ".join(sorted(found))
+        raise CameraError(f'cameras.{name}.backend: there is no backend "{backend}"{near}; installed are {installed}')
     try:
         factory = found[backend].load()
     except ImportError as error:

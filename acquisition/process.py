@@ -19,7 +19,7 @@ from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import CameraJob, Job
-from posestream.stream.wire.keys import Keys, KeysError, load_keys
+from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
@@ -40,7 +40,7 @@ class DiskError(Exception):
 class CameraRole:
     """One camera: see `posestream.stream.wire.process.Role`."""
 
-    usage_errors: tuple[type[Exception], ...] = (CameraError, EncoderError, EndpointError, KeysError, DiskError)
+    usage_errors: tuple[type[Exception], ...] = (CameraError, EncoderError, EndpointError, DiskError)
     failures: tuple[type[Exception], ...] = (CameraError, RecordingError)
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class CameraRole:
         self._keys: Keys | None = None
         self._synced = 0.0
 
-    def arm(self, job: Job) -> Armed:
+    def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Open the camera, try the encoder and the disk, bind the publisher, and begin to greet readers."""
         if not isinstance(job, CameraJob):
             raise TypeError(f"a camera process was given a {type(job).__name__}")
         self._job = job
-        self._keys = load_keys(Path(job.keys)) if job.keys else None
+        self._keys = keys
         self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)
         camera_format = self._format = self._camera.open()
         if job.recording is not None:

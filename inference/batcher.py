@@ -20,7 +20,7 @@ from posestream.stream.wire.messages import Frame
 __all__ = ["Batch", "Batcher", "SkippedRun", "Waiting"]
 
 Mode = Literal["freshest", "every-frame"]
-Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped"]
+Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped", "engine-error"]
 Closing = Literal["full", "wait", "idle"]
 
 
@@ -112,6 +112,13 @@ class Batcher:
         """Note frames that were published and never arrived."""
         with self._changed:
             self._skip(camera, first_seq, last_seq, "lost-on-wire")
+
+    def abandon(self, batch: Batch) -> None:
+        """Note the frames of a batch that the engine gave no poses for."""
+        with self._changed:
+            for waiting in batch.frames:
+                header = waiting.frame.header
+                self._skip(header.camera, header.seq, header.seq, "engine-error")
 
     def next(self, idle: Callable[[], bool], timeout_s: float) -> Batch | None:
         """Wait for the next batch.

@@ -40,7 +40,7 @@ class Engine(Protocol):
         """Names of the K body parts, in the order of the poses."""
 
     def prepare(self, height: int, width: int, pixel_format: PixelFormat, batch_sizes: Iterable[int]) -> None:
-        """Compile and warm up for frames of `height` x `width` pixels in batches of these sizes.
+        """Compile for frames of `height` x `width` pixels in batches up to the largest size; warm up these sizes.
 
         May be called again for further shapes, but not while `run` is under way.
 
@@ -68,7 +68,7 @@ class Engine(Protocol):
         Raises
         ------
         ModelError
-            The frames are not uint8 (B, H, W, C), or this shape was not prepared.
+            The frames are not uint8 (B, H, W, C), or such frames, or so many, were not prepared.
         """
 
 
@@ -101,7 +101,7 @@ class TensorFlowEngine:
         self._tf = _start_tensorflow(threads)
         self._networks: dict[PixelFormat, Any] = {}
         self._functions: dict[tuple[int, int, PixelFormat], Any] = {}
-        self._batch_sizes: dict[tuple[int, int, PixelFormat], set[int]] = {}
+        self._largest_batch: dict[tuple[int, int, PixelFormat], int] = {}
 
     @property
     def precision(self) -> Precision:
@@ -131,7 +131,7 @@ class TensorFlowEngine:
             blank = self._tf.zeros((size, height, width, CHANNELS[pixel_format]), dtype="uint8")
             for _ in range(2):  # the first run lays out memory and chooses kernels, the second shows that it is done
                 self._functions[key](blank)
-            self._batch_sizes.setdefault(key, set()).add(size)
+        self._largest_batch[key] = max(sizes[-1], self._largest_batch.get(key, 0))
 
     def run(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None = None) -> NDArray[np.float32]:
         """Estimate the poses of a batch; see `Engine.run`."""
@@ -140,10 +140,10 @@ class TensorFlowEngine:
         batch, height, width, channels = frames.shape
         keys = [
             key
-            for key, sizes in self._batch_sizes.items()
+            for key, largest in self._largest_batch.items()
             if key[:2] == (height, width)
             and CHANNELS[key[2]] == channels
-            and batch in sizes
+            and 1 <= batch <= largest
             and pixel_format in (None, key[2])
         ]
         if len(keys) != 1:

@@ -52,6 +52,8 @@ class Pipeline:
         for thread in (self._gatherer, self._inferrer):
             if thread.ident is not None:
                 thread.join()
+        while not self._ahead.empty():  # the engine failed before it came to this
+            self._batcher.abandon(self._ahead.get()[0])
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -74,8 +76,10 @@ class Pipeline:
             first = batch.frames[0].frame.pixels
             # A batch of one needs no copy: it is a view of the memory that the socket filled.
             frames = first[None] if len(batch.frames) == 1 else np.stack([w.frame.pixels for w in batch.frames])
-            while not self._offer((batch, frames)) and self.error is None:
-                pass
+            while not self._offer((batch, frames)):
+                if self.error is not None:
+                    self._batcher.abandon(batch)
+                    return
 
     def _offer(self, item: tuple[Batch, NDArray[np.uint8]]) -> bool:
         try:
@@ -92,7 +96,11 @@ class Pipeline:
                 if self._stopping.is_set() and not self._gatherer.is_alive():
                     return
                 continue
-            keypoints = self._engine.run(frames, batch.frames[0].frame.header.pixel_format)
+            try:
+                keypoints = self._engine.run(frames, batch.frames[0].frame.header.pixel_format)
+            except Exception:
+                self._batcher.abandon(batch)
+                raise
             inferred_ns = monotonic_ns()
             with self._lock:
                 self._in_engine -= 1

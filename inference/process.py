@@ -21,7 +21,7 @@ from posestream.inference.pose_publisher import PosePublisher
 from posestream.inference.receiver import Receiver
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import InferenceJob, Job
-from posestream.stream.wire.keys import KeysError, load_keys
+from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError
@@ -38,7 +38,7 @@ class ConnectionLostError(Exception):
 class InferenceRole:
     """One network for any number of cameras: see `posestream.stream.wire.process.Role`."""
 
-    usage_errors: tuple[type[Exception], ...] = (ModelError, EndpointError, KeysError, ConnectionLostError)
+    usage_errors: tuple[type[Exception], ...] = (ModelError, EndpointError, ConnectionLostError)
     failures: tuple[type[Exception], ...] = (ModelError,)
 
     def __init__(self) -> None:
@@ -47,12 +47,11 @@ class InferenceRole:
         self._batcher: Batcher | None = None
         self._publisher: PosePublisher | None = None
 
-    def arm(self, job: Job) -> Armed:
+    def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Load the model, compile and warm it up for every stream, and listen to the cameras."""
         if not isinstance(job, InferenceJob):
             raise TypeError(f"an inference process was given a {type(job).__name__}")
         context: zmq.Context[Any] = zmq.Context.instance()
-        keys = load_keys(Path(job.keys)) if job.keys else None
         bundle = load_model(Path(job.rig_folder) / Path(job.model).expanduser())
         spec = bundle.spec
         self._batcher = Batcher(job.mode, job.batch_size, round(job.wait_ms * 1e6), job.queue_bytes)
@@ -144,6 +143,7 @@ class InferenceRole:
 
 
 def _batch_sizes(job: InferenceJob) -> list[int]:
+    """Sizes to warm up: those that will be common."""
     most = job.batch_size if job.mode == "every-frame" else min(job.batch_size, len(job.streams))
     return sorted({1, most})
 

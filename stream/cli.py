@@ -53,22 +53,26 @@ def main(debug: bool) -> None:
 @click.argument("rig_file", metavar="RIG.toml", type=click.Path(path_type=Path))
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
-@click.option("--model", help="Model to run instead of the rig's.")
+@click.option("--model", type=click.Path(path_type=Path), help="Model to run instead of the rig's.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the rig for this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def run(rig_file: Path, seconds: float | None, output: Path | None, model: str | None, as_json: bool) -> None:
+def run(
+    rig_file: Path,
+    seconds: float | None,
+    output: Path | None,
+    model: Path | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Run a rig: record its cameras and stream poses, until Ctrl-C or the end."""
     from posestream.stream.rig import RigError, load_rig
 
+    if model is not None:
+        changes = (*changes, f"inference.model={json.dumps(str(model.absolute()))}")
     try:
-        rig = load_rig(rig_file)
+        rig = load_rig(rig_file, changes)
     except RigError as error:
         _fail(str(error), WRONG_USE)
-    if model is not None:
-        if rig.inference is None:
-            _fail(f"--model: rig {rig_file} has no [inference]", WRONG_USE)
-        rig = rig.model_copy(
-            update={"inference": rig.inference.model_copy(update={"model": str(Path(model).absolute())})}
-        )
     _run(rig, rig_file.absolute().parent, seconds, output, as_json)
 
 
@@ -190,6 +194,8 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
             _fail(str(error), FAILED)
     if as_json:
         click.echo(json.dumps(outcome.summary))
+        for problem in outcome.summary["problems"]:
+            click.echo(problem, err=True)
     else:
         print_summary(outcome.summary)
     sys.exit(outcome.status)

@@ -1,11 +1,11 @@
 """What a person sees in the terminal: a live status line, events as they happen, and the result."""
 
 import time
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from posestream.stream.wire.messages import Event
 
@@ -15,6 +15,8 @@ PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 LOSSES = ("lost_camera", "lost_queue")
+LOST_STATES = ("lost-camera", "lost-queue", "encoder-error")
+LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 
 class TerminalDisplay:
@@ -68,7 +70,8 @@ def status_line(view: dict[str, Any]) -> str:
     poses = view["inference"] or {}
     for name, values in view["cameras"].items():
         losses = ", ".join(f"{values[key]} {key.replace('_', '-')}" for key in LOSSES if values.get(key))
-        part = f"{name}: {values.get('rows_recorded', 0)} frames at {values.get('rate_hz', 0):.1f}/s, {losses or 'none lost'}"
+        part = f"{name}: {values.get('rows_recorded', 0)} frames at {values.get('rate_hz', 0):.1f}/s"
+        part += f", {losses or 'none lost'}"
         if poses:
             own = poses.get(name, {})
             skipped = sum(count for key, count in own.items() if key.startswith("skipped_"))
@@ -81,39 +84,41 @@ def status_line(view: dict[str, Any]) -> str:
     return " | ".join(parts)
 
 
-def print_summary(summary: dict[str, Any], to: Literal["stdout", "stderr"] = "stdout") -> None:
-    """Print a run's result as tables."""
-    console = Console(stderr=to == "stderr", highlight=False)
-    table = Table(title=f"{summary['seconds']:.1f} s, ended: {summary['ended']}", title_justify="left")
-    for heading in (
-        "camera",
-        "frames",
-        "recorded",
-        "lost",
-        "frames/s",
-        "video",
-        "poses",
-        "skipped",
-        "to subscriber p50 / p99 ms",
-    ):
-        table.add_column(heading, justify="left" if heading == "camera" else "right", overflow="fold")
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print a run's result on stdout."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{summary['seconds']:.1f} s, ended: {summary['ended']}", markup=False)
     for name, camera in summary["cameras"].items():
-        frames, poses, video = camera.get("frames", {}), camera.get("poses"), camera.get("video")
-        latency = camera.get("latency_ms", {}).get("exposure_to_subscriber")
-        lost = sum(frames.get(state, 0) for state in ("lost-camera", "lost-queue", "encoder-error"))
-        rate = camera.get("rate_hz", {}).get("measured")
-        table.add_row(
-            name,
-            str(frames.get("captured", "-")),
-            str(frames.get("recorded", "-")),
-            str(lost),
-            f"{rate:.2f}" if rate else "-",
-            f"{video['bytes'] / 2**20:.1f} MiB, {video['compression']:g}:1" if video and video["compression"] else "-",
-            str(poses["recorded"]) if poses else "-",
-            ", ".join(f"{count} {cause}" for cause, count in poses["skipped"].items()) or "0" if poses else "-",
-            f"{latency['p50']:.1f} / {latency['p99']:.1f}" if latency else "-",
-        )
-    console.print(table)
+        console.print(f"camera {name}", style="bold", markup=False)
+        for title, text in _camera_rows(camera):
+            console.print(f"  {title:<24}{text}", markup=False)
     for problem in summary["problems"]:
-        console.print(problem, style="bold red", markup=False)
-    console.print(f"session: {summary['folder']}", markup=False, soft_wrap=True)
+        console.print(f"problem: {problem}", style="bold red", markup=False)
+    console.print(f"session: {summary['folder']}", markup=False)
+
+
+def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "remote" in camera:
+        counters = camera["counters"]
+        yield "on another machine", f"{camera['remote']}, {counters.get('rows_recorded', 0)} frames recorded"
+        return
+    frames, rate = camera.get("frames", {}), camera.get("rate_hz", {})
+    lost = ", ".join(f"{frames[state]} {state}" for state in LOST_STATES if frames.get(state))
+    measured, asked = rate.get("measured"), rate.get("asked")
+    speed = f", {measured:.2f}/s" if measured else ""
+    speed += f" (asked {asked:g})" if asked else ""
+    captured, recorded = frames.get("captured", 0), frames.get("recorded", 0)
+    yield "frames", f"{captured} captured, {recorded} recorded, {lost or 'none lost'}{speed}"
+    if video := camera.get("video"):
+        compression = f", compressed {video['compression']:g}-fold" if video["compression"] else ""
+        yield "video", f"{video['file']}, {video['bytes'] / 2**20:.1f} MiB{compression}"
+    if poses := camera.get("poses"):
+        skipped = ", ".join(f"{count} skipped ({cause})" for cause, count in poses["skipped"].items())
+        yield "poses", f"{poses['recorded']} live, {skipped or 'none skipped'}"
+    latency = camera.get("latency_ms", {})
+    for title, stage in LATENCIES.items():
+        if stage in latency:
+            p = latency[stage]
+            yield title, f"p50 {p['p50']:.1f}, p90 {p['p90']:.1f}, p99 {p['p99']:.1f}, max {p['max']:.1f} ms"
+    for file in camera.get("files", []):
+        yield "file", file

@@ -9,7 +9,7 @@ from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import Job, PoseRecorderJob
-from posestream.stream.wire.keys import KeysError, load_keys
+from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import SKIPPED, Event, Pose
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError
@@ -29,7 +29,7 @@ class PoseRecordingError(Exception):
 class PoseRecorderRole:
     """Writes `poses.csv` and `skipped.csv` of each camera: see `posestream.stream.wire.process.Role`."""
 
-    usage_errors: tuple[type[Exception], ...] = (EndpointError, KeysError, TimeoutError)
+    usage_errors: tuple[type[Exception], ...] = (EndpointError, TimeoutError)
     failures: tuple[type[Exception], ...] = (PoseRecordingError,)
 
     def __init__(self) -> None:
@@ -40,12 +40,11 @@ class PoseRecorderRole:
         self._rows: Counter[str] = Counter()
         self._synced = 0.0
 
-    def arm(self, job: Job) -> Armed:
+    def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Subscribe, and wait until inference was heard."""
         if not isinstance(job, PoseRecorderJob):
             raise TypeError(f"a pose recorder was given a {type(job).__name__}")
         self._job = job
-        keys = load_keys(Path(job.keys)) if job.keys else None
         self._subscriber = PoseSubscriber(job.endpoint, timeout_s=READ_S, keys=keys)
         self._subscriber.wait_for_hello(HELLO_S)
         return Armed()

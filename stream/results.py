@@ -55,6 +55,10 @@ def write_results(
     cameras: dict[str, Any] = {}
     for name, info in streams.items():
         folder = session.camera_folder(name)
+        if rig.cameras[name].remote:
+            cameras[name] = {"remote": str(session.remote_folder(name))}
+            cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
+            continue
         try:
             cameras[name] = summarize_camera(folder, info, videos[name], inferred=inference is not None)
             if inference is not None and videos[name] is not None:

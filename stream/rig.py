@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -43,6 +44,8 @@ def _address(value: str) -> str:
         check_endpoint(value, bind=False, keys=None)
     except EndpointError as error:
         raise ValueError(str(error)) from error
+    if re.match(r"tcp://(\*|0\.0\.0\.0|\[::\]):", value):
+        raise ValueError("write the machine's own address, which others can connect to")
     return value
 
 
@@ -164,8 +167,16 @@ class Rig(_Table):
         return RecordingTable.model_validate(self.recording.model_dump() | self.cameras[camera].recording)
 
 
-def load_rig(path: Path) -> Rig:
+def load_rig(path: Path, changes: Iterable[str] = ()) -> Rig:
     """Read a rig file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    changes
+        `KEY=VALUE` texts that stand above what the file says, such as `session.seconds=10`; a value is TOML, or else
+        taken as text.
 
     Raises
     ------
@@ -180,7 +191,25 @@ def load_rig(path: Path) -> Rig:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RigError(f"rig file {path} is not TOML: {error}") from error
+    for change in changes:
+        _change(tables, change)
     return parse_rig(tables, str(path))
+
+
+def _change(tables: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not all((*parents, last)):
+        raise RigError(f'"{change}" changes nothing; write KEY=VALUE, such as session.seconds=10')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for parent in parents:
+        tables = tables.setdefault(parent, {})
+        if not isinstance(tables, dict):
+            raise RigError(f'"{change}": {parent} is no table')
+    tables[last] = value
 
 
 def parse_rig(tables: dict[str, Any], origin: str) -> Rig:

@@ -6,7 +6,7 @@ import platform
 import uuid
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import Any
 
@@ -104,6 +104,10 @@ class Session:
     def camera_folder(self, camera: str) -> Path:
         """Folder of a camera's files."""
         return self.folder / camera
+
+    def remote_folder(self, camera: str) -> PurePosixPath:
+        """Folder of a camera on another machine, from where its process runs there."""
+        return PurePosixPath("recordings", self.folder.name, camera)
 
     def begin(self, details: dict[str, Any]) -> None:
         """Make the folder and `session.json`, with what the processes said when they were armed.

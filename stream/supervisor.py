@@ -22,9 +22,9 @@ from posestream.stream.session import OutputError, Session, check_output
 from posestream.stream.wire.clock import wall_ns
 from posestream.stream.wire.control import Command, Configure, ControlServer, Notice, Start, Stop
 from posestream.stream.wire.jobs import CameraJob, InferenceJob, Job, PoseRecorderJob, RecordingSettings
-from posestream.stream.wire.keys import KeysError, load_keys, stop_authenticator
+from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
-from posestream.stream.wire.sockets import EndpointError, local_endpoint
+from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint
 
 __all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUseError"]
 
@@ -111,6 +111,7 @@ class Supervisor:
             check_output(self._output, self._rig.session.min_free_gib)
             keys_folder = self._keys_folder()
             keys = load_keys(keys_folder) if keys_folder is not None else None
+            self._check_addresses(keys)
             context: zmq.Context[Any] = zmq.Context()
             control = ControlServer(context, self._rig.network.control or local_endpoint("control"), keys)
         except (OutputError, KeysError, EndpointError) as error:
@@ -130,6 +131,18 @@ class Supervisor:
             stop_authenticator(context)
             context.term()
             rmtree(logs, ignore_errors=True)
+
+    def _check_addresses(self, keys: Keys | None) -> None:
+        rig = self._rig
+        for name, camera in rig.cameras.items():
+            if camera.endpoint is not None:
+                check_endpoint(camera.endpoint, bind=True, keys=keys)
+            elif camera.remote or (rig.inference is not None and rig.inference.remote):
+                raise WrongUseError(f"cameras.{name}.endpoint: missing; inference on another machine needs an address")
+        check_endpoint(rig.network.poses, bind=True, keys=keys)
+        remote = [child.title for child in self._children if child.remote]
+        if remote and rig.network.control is None:
+            raise WrongUseError(f"network.control: missing; {', '.join(remote)} joins from another machine")
 
     def _keys_folder(self) -> Path | None:
         keys = self._rig.network.keys
@@ -196,16 +209,15 @@ class Supervisor:
             camera=name,
             backend=table.backend,
             options=table.options,
-            rig_folder=str(self._rig_folder),
+            rig_folder="" if table.remote else str(self._rig_folder),
             known_keys=tuple(type(table).model_fields),
             endpoint=table.endpoint or "",
-            folder=str(self._session.camera_folder(name)),
+            folder=str(self._session.remote_folder(name) if table.remote else self._session.camera_folder(name)),
             recording=RecordingSettings(**settings) if recording.enabled else None,
             min_free_bytes=round(self._rig.session.min_free_gib * 2**30),
             publish_queue_bytes=table.publish_queue_mib * 2**20,
             timeout_s=table.timeout_s,
             window=WINDOW_BATCHES * (self._rig.inference.batch_size if self._rig.inference is not None else 1),
-            keys=self._keys(),
         )
 
     def _inference_job(self) -> InferenceJob:
@@ -215,7 +227,7 @@ class Supervisor:
         return InferenceJob(
             session=self._session.id,
             model=table.model,
-            rig_folder=str(self._rig_folder),
+            rig_folder="" if table.remote else str(self._rig_folder),
             streams=tuple(self._streams().values()),
             endpoint=self._rig.network.poses,
             mode=table.mode,
@@ -224,7 +236,6 @@ class Supervisor:
             queue_bytes=table.queue_mib * 2**20,
             precision=table.precision,
             threads=table.threads,
-            keys=self._keys(),
         )
 
     def _pose_job(self) -> PoseRecorderJob:
@@ -232,12 +243,7 @@ class Supervisor:
             session=self._session.id,
             endpoint=self._pose_endpoint() or "",
             folders={name: str(self._session.camera_folder(name)) for name in self._cameras},
-            keys=self._keys(),
         )
-
-    def _keys(self) -> str | None:
-        folder = self._keys_folder()
-        return None if folder is None else str(folder)
 
     def _streams(self) -> dict[str, StreamInfo]:
         armed = {name: child.armed for name, child in self._cameras.items()}

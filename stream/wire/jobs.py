@@ -41,13 +41,13 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     options: dict[str, Any]
     """The backend's own settings."""
     rig_folder: str
-    """Folder from which relative paths in the settings are taken."""
+    """Folder from which relative paths in the settings are taken; empty: where the process runs."""
     known_keys: tuple[str, ...] = ()
     """Keys that the rig understands beside the backend's, for messages."""
     endpoint: str
     """Where to publish frames; empty: an address of this machine alone."""
     folder: str
-    """Folder to write to, made when the run starts."""
+    """Folder to write to, made when the run starts; relative to where the process runs."""
     recording: RecordingSettings | None
     """None: publish only."""
     min_free_bytes: int
@@ -58,7 +58,6 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     """Seconds without a frame after which the camera is said to be silent."""
     window: int = 16
     """Frames that may be on their way through inference, for a camera that waits for it."""
-    keys: str | None = None
 
 
 class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="inference"):
@@ -67,7 +66,7 @@ class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", t
     session: str
     model: str
     rig_folder: str
-    """Folder from which a relative path of the model is taken."""
+    """Folder from which a relative path of the model is taken; empty: where the process runs."""
     streams: tuple[StreamInfo, ...]
     endpoint: str
     """Where to publish poses."""
@@ -78,7 +77,6 @@ class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", t
     """Bytes of raw frames that may wait for the engine in `every-frame` before the oldest is skipped."""
     precision: Literal["float32", "bfloat16", "float16"]
     threads: int | None
-    keys: str | None = None
 
 
 class PoseRecorderJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="poses"):
@@ -88,7 +86,6 @@ class PoseRecorderJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job"
     endpoint: str
     folders: dict[Name, str]
     """Folder of each camera, made when the run starts."""
-    keys: str | None = None
 
 
 Job = CameraJob | InferenceJob | PoseRecorderJob

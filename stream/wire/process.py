@@ -35,7 +35,7 @@ from posestream.stream.wire.control import (
     Values,
 )
 from posestream.stream.wire.jobs import Job
-from posestream.stream.wire.keys import load_keys, stop_authenticator
+from posestream.stream.wire.keys import Keys, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event
 
 __all__ = ["Role", "parse_arguments", "serve"]
@@ -56,8 +56,8 @@ class Role(Protocol):
     failures: tuple[type[Exception], ...]
     """Errors of a run whose text is for people; any other is a defect and gets a traceback in the log."""
 
-    def arm(self, job: Job) -> Armed:
-        """Open and warm up everything."""
+    def arm(self, job: Job, keys: Keys | None) -> Armed:
+        """Open and warm up everything; `keys` are for every socket beyond this machine."""
         ...
 
     def start(self, start: Start) -> None:
@@ -85,7 +85,7 @@ def parse_arguments(role: str, arguments: Sequence[str] | None = None) -> argpar
     """Arguments that every process takes: `control` (address), `name`, `keys` (folder or none)."""
     parser = argparse.ArgumentParser(prog=f"posestream {role}", description=f"The {role} process of a posestream run.")
     parser.add_argument("--control", required=True, help="the supervisor's address")
-    parser.add_argument("--keys", type=Path, help="folder of keys, where the supervisor is on another machine")
+    parser.add_argument("--keys", type=Path, help="folder of keys, where the run spans machines")
     parser.add_argument("--name", default="", help="the camera's name in the rig")
     return parser.parse_args(arguments)
 
@@ -102,7 +102,7 @@ def serve(role: Role, name: str, control: str, keys_folder: Path | None) -> int:
     control
         The supervisor's address.
     keys_folder
-        Folder of keys, where the supervisor is on another machine.
+        Folder of keys, where the run spans machines.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def serve(role: Role, name: str, control: str, keys_folder: Path | None) -> int:
     terminated: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: terminated.append(number))
     try:
-        return _Run(role, link, terminated).go()
+        return _Run(role, link, keys, terminated).go()
     finally:
         link.close()
         stop_authenticator(context)
@@ -130,15 +130,15 @@ def serve(role: Role, name: str, control: str, keys_folder: Path | None) -> int:
 
 
 class _Run:
-    def __init__(self, role: Role, link: ControlLink, terminated: list[int]) -> None:
-        self._role, self._link, self._terminated = role, link, terminated
+    def __init__(self, role: Role, link: ControlLink, keys: Keys | None, terminated: list[int]) -> None:
+        self._role, self._link, self._keys, self._terminated = role, link, keys, terminated
 
     def go(self) -> int:
         configure = self._command(Configure)
         if configure is None:
             return 1
         try:
-            self._link.send(self._role.arm(configure.job))
+            self._link.send(self._role.arm(configure.job, self._keys))
         except Exception as error:  # noqa: BLE001 - every end is reported
             known = isinstance(error, self._role.usage_errors)
             self._fail(error, "usage" if known else "failure", known)

@@ -82,7 +82,15 @@ def test_keyframes_come_by_time(tmp_path: Path) -> None:
     times = [0, 300_000, 600_000, 1_100_000, 1_200_000, 5_000_000, 5_100_000]
     record(tmp_path / "video.mp4", GREY, times, keyframe_interval_s=1.0)
     with av.open(str(tmp_path / "video.mp4")) as container:
-        assert [frame.key_frame for frame in container.decode(video=0)] == [True, False, False, True, False, True, False]
+        assert [frame.key_frame for frame in container.decode(video=0)] == [
+            True,
+            False,
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]
 
 
 @pytest.mark.parametrize(("height", "width"), [(121, 161), (120, 161)])
@@ -152,4 +160,3 @@ def test_settings_that_the_encoder_refuses_are_named_before_a_file_is_made(setti
 def test_a_folder_that_is_not_there_is_an_error_with_the_path(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"gone.*video\.mp4"):
         VideoWriter(tmp_path / "gone" / "video.mp4", RecordingSettings(), GREY)
-

@@ -100,27 +100,6 @@ def bundle(train_folder: Path):
     return read_train_folder(train_folder)
 
 
-@pytest.fixture(scope="session")
-def lmtracker_folder() -> Path:
-    """Train folder of the network in the package lmtracker 0.1.0 (MIT), unzipped from its wheel."""
-    place = os.environ.get("POSESTREAM_LMTRACKER")
-    if not place:
-        pytest.skip("POSESTREAM_LMTRACKER does not name the folder that the wheel lmtracker 0.1.0 was unzipped to")
-    found = sorted(Path(place).glob("*/dlc-models/*/*/train"))
-    assert found, f"no train folder under POSESTREAM_LMTRACKER={place}"
-    return found[0]
-
-
-@pytest.fixture(scope="session")
-def openfield_clip() -> Path:
-    """The clip of DeepLabCut's open field example (548 frames, 640x480)."""
-    default = Path(__file__).parents[3] / "shared" / "data"
-    clip = Path(os.environ.get("POSESTREAM_DATA", default)) / "openfield" / "videos" / "m3v1_clip.mp4"
-    if not clip.is_file():
-        pytest.skip("POSESTREAM_DATA does not name a folder with openfield/videos/m3v1_clip.mp4")
-    return clip
-
-
 @pytest.fixture
 def rng() -> Iterator[np.random.Generator]:
     return np.random.default_rng(1)

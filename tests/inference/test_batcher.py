@@ -40,7 +40,9 @@ def frame(seq: int, camera: str = "top", height: int = 4, width: int = 6, pixel_
     return Frame(header, np.zeros((height, width, CHANNELS[pixel_format]), np.uint8))
 
 
-def batcher(mode: str = "every-frame", size: int = 4, wait_ms: float = 5, queue_bytes: int = 10**6) -> tuple[Batcher, Clock]:
+def batcher(
+    mode: str = "every-frame", size: int = 4, wait_ms: float = 5, queue_bytes: int = 10**6
+) -> tuple[Batcher, Clock]:
     clock = Clock()
     return Batcher(mode, size, round(wait_ms * MS), queue_bytes, clock), clock
 
@@ -84,7 +86,9 @@ def test_an_idle_engine_never_waits_for_company() -> None:
 
 def test_cameras_of_one_size_share_a_batch_and_others_do_not() -> None:
     gatherer, _ = batcher()
-    for received, one in enumerate([frame(0, "a"), frame(0, "wide", width=8), frame(0, "b"), frame(0, "rgb", pixel_format="rgb24")]):
+    for received, one in enumerate(
+        [frame(0, "a"), frame(0, "wide", width=8), frame(0, "b"), frame(0, "rgb", pixel_format="rgb24")]
+    ):
         gatherer.put(one, received)
     assert seqs(gatherer.next(IDLE, 0)) == [("a", 0), ("b", 0)]
     assert seqs(gatherer.next(IDLE, 0)) == [("wide", 0)]

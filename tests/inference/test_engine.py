@@ -61,9 +61,9 @@ def test_the_frames_are_free_after_run(engine: TensorFlowEngine, rng) -> None:
 
 def test_what_was_not_prepared_is_refused(engine: TensorFlowEngine) -> None:
     for shape, message in [
-        ((2, 48, 64, 3), "2 frames of 64x48 pixels with 3 channels"),
+        ((4, 48, 64, 3), "4 frames of 64x48 pixels with 3 channels"),
         ((1, 64, 48, 3), "were not prepared"),
-        ((1, 48, 64, 1), "were not prepared"),
+        ((3, 48, 64, 1), "were not prepared"),
         ((1, 48, 64, 4), "were not prepared"),
     ]:
         with pytest.raises(ModelError, match=message):

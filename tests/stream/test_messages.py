@@ -156,7 +156,9 @@ def test_a_frame_that_the_protocol_forbids_is_refused(change: dict, body: bytes 
     assert raised.value.reason == reason
 
 
-@pytest.mark.parametrize("part", [b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\x91" * 60_000])
+@pytest.mark.parametrize(
+    "part", [b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\x91" * 60_000]
+)
 def test_a_length_that_is_only_claimed_allocates_nothing(part: bytes) -> None:
     import tracemalloc
 

@@ -95,7 +95,9 @@ def test_loopback_needs_none(endpoint: str) -> None:
     check_endpoint(endpoint, bind=True, keys=None)
 
 
-@pytest.mark.parametrize("endpoint", ["", "127.0.0.1:5557", "tcp://127.0.0.1", "tcp://127.0.0.1:70000", "udp://x:1", "ipc://"])
+@pytest.mark.parametrize(
+    "endpoint", ["", "127.0.0.1:5557", "tcp://127.0.0.1", "tcp://127.0.0.1:70000", "udp://x:1", "ipc://"]
+)
 def test_a_malformed_address_is_refused_with_an_example(endpoint: str) -> None:
     with pytest.raises(EndpointError, match=r"tcp://127\.0\.0\.1:5557"):
         check_endpoint(endpoint, bind=True, keys=None)

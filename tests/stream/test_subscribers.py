@@ -33,7 +33,9 @@ class Stream:
                 self.publisher.send(encode_frame(msgspec.structs.replace(FRAME, **changes), PIXELS))
 
     def end(self) -> None:
-        self.publisher.send(encode_event(END_OF_POSES if self.kind == "pose" else msgspec.structs.replace(EVENT, name=END)))
+        self.publisher.send(
+            encode_event(END_OF_POSES if self.kind == "pose" else msgspec.structs.replace(EVENT, name=END))
+        )
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"av", "cv2", "keras", "msgspec", "numpy", "pandas", "pydantic", "rich", "tables", "tensorflow", "zmq"}
+
+
+def test_help_imports_nothing_heavy(posestream) -> None:
+    status, out, _ = posestream("--help").end()
+    assert status == 0
+    for command in ("run", "demo", "subscribe"):
+        assert command in out
+    code = "import sys, posestream.stream.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "gone.toml"], ["subscribe", "nowhere"], ["fly"], ["join", "x", "y"]]
+)
+def test_wrong_use_has_status_2_and_a_sentence(posestream, arguments) -> None:
+    status, out, err = posestream(*arguments).end()
+    assert status == 2
+    assert out == ""
+    assert "rror" in err
+    assert "Traceback" not in err
+
+
+def test_nobody_publishes(posestream) -> None:
+    status, _, err = posestream("subscribe", "tcp://127.0.0.1:1", "--json", "--timeout", 0.3).end()
+    assert status == 1
+    assert "no pose within 0.3 s" in err
+
+
+def test_a_model_is_converted_and_described(posestream, random_model, tmp_path) -> None:
+    assert posestream("model", "import", random_model, tmp_path / "copy", "--dtype", "float16").end()[0] == 0
+    status, out, _ = posestream("model", "info", tmp_path / "copy").end()
+    assert status == 0
+    assert "bodyparts: snout, leftear, rightear, tailbase" in out
+    status, _, err = posestream("model", "import", random_model, tmp_path / "copy").end()
+    assert status == 2
+    assert "copy" in err
+    status, _, err = posestream("model", "info", tmp_path).end()
+    assert status == 2
+    assert "not a model" in err

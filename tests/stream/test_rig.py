@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from posestream.stream.rig import RigError, load_rig, parse_rig
+
+CAMERA = {"cameras": {"top": {"backend": "synthetic"}}}
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+
+
+def test_a_camera_is_enough() -> None:
+    rig = parse_rig(CAMERA, "here")
+    assert rig.inference is None
+    assert rig.recording_of("top").codec == "libx264"
+
+
+def test_a_camera_can_record_otherwise_than_the_rest() -> None:
+    rig = parse_rig(
+        {
+            "cameras": {"top": {"backend": "synthetic", "recording": {"crf": 30.0}}, "side": {"backend": "synthetic"}},
+            "recording": {"crf": 18, "preset": "fast"},
+        },
+        "here",
+    )
+    assert (rig.recording_of("top").crf, rig.recording_of("top").preset) == (30, "fast")
+    assert rig.recording_of("side").crf == 18
+
+
+def test_the_backends_keys_stand_beside_the_cameras() -> None:
+    rig = parse_rig({"cameras": {"top": {"backend": "file", "path": "a.mp4", "timeout_s": 2}}}, "here")
+    assert rig.cameras["top"].options == {"path": "a.mp4"}
+    assert rig.cameras["top"].timeout_s == 2
+
+
+@pytest.mark.parametrize(
+    ("tables", "texts"),
+    [
+        ({}, ["cameras: missing"]),
+        ({"cameras": {}}, ["cameras: no camera; add a table such as [cameras.top]"]),
+        (CAMERA | {"infrence": {}}, ['infrence: unknown key (did you mean "inference"?)']),
+        (CAMERA | {"session": {"secnds": 3}}, ['session.secnds: unknown key (did you mean "seconds"?)']),
+        (CAMERA | {"session": {"min_free_gib": "a"}}, ['session.min_free_gib = "a": should be a valid number']),
+        (CAMERA | {"session": {"seconds": 0}}, ["session.seconds = 0: should be greater than 0"]),
+        (CAMERA | {"recording": {"crf": True}}, ["recording.crf = true: should be a valid number"]),
+        (CAMERA | {"recording": {"container": "avi"}}, ['recording.container = "avi": must be "mp4" or "mkv"']),
+        (CAMERA | {"inference": {"mode": "fresh"}}, ["inference.model: missing", 'did you mean "freshest"?']),
+        ({"cameras": {"t op": {"backend": "file"}}}, ["cameras.t op", "letters, digits"]),
+        ({"cameras": {"top": {"backend": "file", "recording": {"crff": 1}}}}, ["cameras.top.recording.crff", '"crf"']),
+        (CAMERA | {"network": {"poses": "localhost"}}, ["network.poses", "tcp://127.0.0.1:5557"]),
+    ],
+)
+def test_what_is_not_understood_is_named(tables: dict, texts: list[str]) -> None:
+    with pytest.raises(RigError) as raised:
+        parse_rig(tables, "here.toml")
+    for text in ["rig here.toml", *texts]:
+        assert text in str(raised.value)
+
+
+def test_files_that_are_no_rig(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("[cameras\n")
+    (tmp_path / "binary.toml").write_bytes(bytes(range(128, 256)))
+    for name, text in [("gone.toml", "can't be read"), ("bad.toml", "is not TOML"), ("binary.toml", "can't be read")]:
+        with pytest.raises(RigError, match=text) as raised:
+            load_rig(tmp_path / name)
+        assert name in str(raised.value)
+
+
+def test_keys_can_be_changed_from_outside(tmp_path: Path) -> None:
+    path = tmp_path / "rig.toml"
+    path.write_text('[cameras.top]\nbackend = "file"\npath = "a.mp4"\n')
+    rig = load_rig(path, ["session.seconds=10", "cameras.top.path=b c.mp4", 'inference.model="net"'])
+    assert rig.session.seconds == 10
+    assert rig.cameras["top"].options["path"] == "b c.mp4"
+    assert rig.inference is not None
+    for wrong in ("session", "=3", "cameras.top.path.x=1", "session.second=1"):
+        with pytest.raises(RigError):
+            load_rig(path, [wrong])
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_rigs(path: Path) -> None:
+    assert load_rig(path).cameras
