@@ -19,7 +19,6 @@ with PoseSubscriber(endpoint, mode="latest") as poses:
         was_inside, inside = inside, likelihood > 0.6 and LEFT < x < RIGHT and TOP < y < BOTTOM
         if inside and not was_inside:
             age_ms = (pose.header.published_ns - pose.header.captured_ns) / 1e6
-            print(
-                f"frame {pose.header.frame_seq}: {hello.bodyparts[part]} entered at {x:.0f}, {y:.0f}; pose {age_ms:.0f} ms old"
-            )
+            where = f"{hello.bodyparts[part]} entered at {x:.0f}, {y:.0f}"
+            print(f"frame {pose.header.frame_seq}: {where}; pose {age_ms:.0f} ms old")
     print(f"{poses.received} poses, {poses.lost.total()} lost")

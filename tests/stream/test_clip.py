@@ -1,0 +1,83 @@
+"""A network that a lab trained, on a real mouse, through the whole program."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from .conftest import frames_in, free_endpoint
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCORER = "DLC_resnet50_apollo_implantNov1shuffle1_1030000"
+FRAMES = 548
+# frame of the clip: x, y in pixels, likelihood, as DeepLabCut 2.3.11 gives them (benchmarks/deeplabcut_reference.py)
+DEEPLABCUT = {0: (96.6001, 130.9568, 0.9927), 150: (577.8264, 104.6214, 0.9981), 450: (257.7305, 430.3312, 0.9993)}
+
+
+def arguments(example: str, clip: Path, model: Path, endpoint: str, output: Path) -> list[object]:
+    path = f"cameras.top.path={json.dumps(str(clip))}"
+    return [
+        "run",
+        EXAMPLES / example,
+        "--set",
+        path,
+        "--set",
+        f"network.poses={endpoint}",
+        "--model",
+        model,
+        "--output",
+        output,
+        "--json",
+    ]
+
+
+@pytest.mark.timeout(300)
+def test_at_its_own_pace_all_is_recorded_and_the_freshest_is_tracked(
+    posestream, openfield_clip, lmtracker_folder, tmp_path
+) -> None:
+    endpoint = free_endpoint()
+    readers = [posestream("subscribe", endpoint, "--json", "--events") for _ in range(2)]
+    run = posestream(*arguments("video.toml", openfield_clip, lmtracker_folder, endpoint, tmp_path))
+    summary = run.summary(0, seconds=200)
+    camera, folder = summary["cameras"]["top"], Path(summary["folder"]) / "top"
+    assert camera["frames"]["captured"] == camera["frames"]["recorded"] == FRAMES
+    assert frames_in(folder / "video.mp4") == FRAMES
+    assert len(pd.read_csv(folder / "frames.csv")) == FRAMES
+    assert camera["rate_hz"]["measured"] == pytest.approx(30, rel=0.02)
+    poses = pd.read_csv(folder / "poses.csv")
+    skipped = pd.read_csv(folder / "skipped.csv")
+    fates = sorted(
+        [*poses["frame_seq"], *(seq for row in skipped.itertuples() for seq in range(row.first_seq, row.last_seq + 1))]
+    )
+    assert fates == list(range(FRAMES))
+    assert len(poses) > 10
+    for reader in readers:
+        status, out, err = reader.end()
+        assert status == 0, err
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert [line["frame_seq"] for line in lines if line["type"] == "pose"] == list(poses["frame_seq"])
+        assert sum(line["data"]["count"] for line in lines if line.get("name") == "skipped") == skipped["count"].sum()
+    table = pd.read_hdf(folder / f"video{SCORER}.h5")
+    assert table.notna().all(axis=1).to_numpy().nonzero()[0].tolist() == list(poses["frame_seq"])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")  # of the package movement
+def test_every_frame_gets_the_pose_that_deeplabcut_gives_it(
+    posestream, openfield_clip, lmtracker_folder, tmp_path
+) -> None:
+    run = posestream(*arguments("every_frame.toml", openfield_clip, lmtracker_folder, free_endpoint(), tmp_path))
+    summary = run.summary(0, seconds=580)
+    camera, folder = summary["cameras"]["top"], Path(summary["folder"]) / "top"
+    assert camera["frames"]["recorded"] == camera["poses"]["recorded"] == frames_in(folder / "video.mp4") == FRAMES
+    table = pd.read_hdf(folder / f"video{SCORER}.h5")
+    assert table.shape == (FRAMES, 3)
+    assert not table.isna().any(axis=None)
+    for frame, (x, y, likelihood) in DEEPLABCUT.items():
+        assert np.hypot(*(table.iloc[frame, :2] - (x, y))) < 0.5  # the example computes in bfloat16
+        assert table.iloc[frame, 2] == pytest.approx(likelihood, abs=0.05)
+    io = pytest.importorskip("movement.io", reason="the package movement is not installed")
+    poses = io.load_poses.from_dlc_file(folder / f"video{SCORER}.h5", fps=30)
+    np.testing.assert_allclose(poses.position.values.reshape(FRAMES, 2), table.iloc[:, :2])
