@@ -110,16 +110,18 @@ class VideoWriter:
         except ValueError as error:
             raise EncoderError(f'recording.pixel_format: FFmpeg knows no pixel format "{self._output}"') from error
         codec.time_base, codec.framerate = TIME_BASE, _rate(camera)
-        codec.gop_size = 1_000_000  # keyframes are asked for by time, below
         codec.max_b_frames = 0  # one frame in, one packet out, in order
         codec.thread_count = settings.threads
         # Full range, and said so: a reader gets the camera's numbers back, not numbers squeezed into 16 to 235.
         codec.color_range, codec.colorspace = ColorRange.JPEG, Colorspace.ITU601
         options: dict[str, str] = {}
+        codec.gop_size = 1_000_000  # keyframes are asked for by time, in `write`
         if settings.codec == "libx264":
             options |= {"tune": "zerolatency", "forced-idr": "1"}
         elif settings.codec.endswith("_nvenc"):
             options |= {"delay": "0", "zerolatency": "1", "forced-idr": "1"}
+        else:  # an encoder that may not heed what it is asked
+            codec.gop_size = max(1, round(float(_rate(camera)) * settings.keyframe_interval_s))
         if settings.preset is not None:
             options["preset"] = settings.preset
         if settings.crf is not None:

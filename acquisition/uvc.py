@@ -21,6 +21,11 @@ __all__ = ["UvcCamera", "UvcSettings"]
 
 Side = Annotated[int, Meta(ge=1, le=65_535)]
 
+DRIVER_BUFFERS = 8
+"""The most frames that a driver is thought to hold."""
+FRESH_NS = 2_000_000
+"""A grab that takes longer than this, nanoseconds, waited for a frame that was not in the driver's buffers."""
+
 
 class UvcSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the OpenCV camera; what is not given stays as the camera has it."""
@@ -113,7 +118,7 @@ class UvcCamera:
         )
 
     def start(self) -> None:
-        """Begin to deliver; OpenCV's cameras have run since `open`.
+        """Begin to deliver; OpenCV's cameras have run since `open`, so what the driver still holds is thrown away.
 
         Raises
         ------
@@ -122,6 +127,11 @@ class UvcCamera:
         """
         if self._capture is None:
             raise CameraError(f"{self._name}: was started before it was opened")
+        for _ in range(0 if self._is_file else DRIVER_BUFFERS):
+            began = self._clock()
+            self._capture.grab()
+            if self._clock() - began > FRESH_NS:  # it had to be waited for: the buffers are empty
+                break
         self._started = True
 
     def read(self, out: NDArray[np.uint8], timeout_s: float) -> Capture | None:  # noqa: ARG002

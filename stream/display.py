@@ -54,6 +54,10 @@ class TerminalDisplay:
         if not self._quiet or event.level != "info":
             self._console.print(f"{event.level}: {event.text}", style=STYLES[event.level], markup=False)
 
+    def problem(self, text: str) -> None:
+        """Show what went wrong."""
+        self._console.print(f"problem: {text}", style=STYLES["error"], markup=False)
+
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands."""
         if self._live is not None:

@@ -54,6 +54,9 @@ class Display(Protocol):
     def event(self, event: Event) -> None:
         """Show something that happened."""
 
+    def problem(self, text: str) -> None:
+        """Show what went wrong, at once."""
+
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands; called a few times a second."""
 
@@ -262,6 +265,12 @@ class Supervisor:
             self._event_log = (session.folder / "events.jsonl").open("a", encoding="utf-8", buffering=1)
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
+        for name, info in self._streams().items():
+            self._display.phase(
+                f"ready: camera {name}, {info.width}x{info.height} {info.pixel_format}, frames at {info.endpoint}"
+            )
+        if self._pose_endpoint() is not None:
+            self._display.phase(f"ready: inference, poses at {self._pose_endpoint()}")
         started_ns = wall_ns()
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
@@ -312,6 +321,7 @@ class Supervisor:
             if failed and child.title not in {problem.partition(": ")[0] for problem in self._problems}:
                 found = True
                 self._problems.append(f"{child.title}: {child.failure.text if child.failure else child.death}")
+                self._display.problem(self._problems[-1])
         return found
 
     def _end(self, ended: str) -> None:
