@@ -15,7 +15,7 @@ __all__ = ["main"]
 OK, FAILED, WRONG_USE = 0, 1, 2
 DEMO_MODEL_HINT = (
     "the demo needs a network; the package lmtracker (MIT licence) ships one that a lab trained: "
-    "pip install --no-deps lmtracker==0.1.0, or name your own with --model FOLDER"
+    "pip install --no-deps --target .cache/lmtracker lmtracker==0.1.0, or name your own with --model FOLDER"
 )
 
 

@@ -1,4 +1,4 @@
-"""The demo: a synthetic mouse, recorded and tracked with the network of a package that is installed beside this one."""
+"""The demo: a synthetic mouse, recorded and tracked with the network that another package ships."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,17 +7,21 @@ from posestream.stream.rig import Rig, parse_rig
 
 __all__ = ["demo_model", "demo_rig"]
 
-MODEL_PACKAGE = "apollo_dlc_model_light"  # the folder of lmtracker that holds the network
+FOLDER = Path(".cache/lmtracker")
+"""Where the README's command puts the package lmtracker; relative to where the demo runs."""
+PACKAGE = "apollo_dlc_model_light"
+"""The part of lmtracker that holds the network, where lmtracker is installed as any other package."""
 
 
 def demo_model() -> Path | None:
-    """Find the train folder of the network that the package lmtracker ships; none where it is not installed.
+    """Find the train folder of the network that the package lmtracker ships; none where it is not there.
 
     The package is not imported: its code is not needed, and needs more than this project installs.
     """
-    spec = find_spec(MODEL_PACKAGE)
-    for location in (spec.submodule_search_locations or []) if spec is not None else []:
-        for config in sorted(Path(location).glob("**/train/pose_cfg.yaml")):
+    spec = find_spec(PACKAGE)
+    installed = [Path(place) for place in spec.submodule_search_locations or []] if spec is not None else []
+    for place in (FOLDER, *installed):
+        for config in sorted(place.glob("**/train/pose_cfg.yaml")):
             return config.parent
     return None
 

@@ -280,3 +280,22 @@ def test_inference_on_another_machine_joins_with_keys(posestream, rig, random_mo
     assert summary["cameras"]["top"]["poses"]["recorded"] > 0
     assert other.end()[0] == 0
     assert stranger.end()[0] == 1
+
+
+def test_the_demo_says_what_it_lacks(posestream) -> None:
+    status, _, err = posestream("demo", "--seconds", 1).end()
+    assert status == 2
+    assert "lmtracker==0.1.0" in err
+    assert "--model" in err
+
+
+def test_the_demo_runs_with_any_model(posestream, random_model, tmp_path) -> None:
+    summary = posestream("demo", "--seconds", 2, "--model", random_model, "--json").summary(0)
+    assert summary["cameras"]["arena"]["poses"]["recorded"] > 0
+    assert Path(summary["folder"]).parent == tmp_path / "recordings"
+
+
+def test_a_run_too_short_for_a_pose_is_still_a_session(posestream, rig, random_model) -> None:
+    slow = ARENA.replace("50.0", "0.5")
+    summary = posestream("run", rig(slow + inference(random_model)), "--seconds", 0.2, "--json").summary(0)
+    assert summary["cameras"]["top"]["poses"]["unexplained"] == 0
