@@ -21,6 +21,7 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo
+from posestream.stream.wire.priority import set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
 
@@ -57,6 +58,7 @@ class CameraRole:
         """Open the camera, try the encoder and the disk, bind the publisher, and begin to greet readers."""
         if not isinstance(job, CameraJob):
             raise TypeError(f"a camera process was given a {type(job).__name__}")
+        set_priority("camera")
         self._job = job
         self._keys = keys
         self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)

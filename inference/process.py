@@ -23,6 +23,7 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import InferenceJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
+from posestream.stream.wire.priority import set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError
 
@@ -51,6 +52,7 @@ class InferenceRole:
         """Load the model, compile and warm it up for every stream, and listen to the cameras."""
         if not isinstance(job, InferenceJob):
             raise TypeError(f"an inference process was given a {type(job).__name__}")
+        set_priority("network")  # its threads would take every core, and the camera's time with them
         context: zmq.Context[Any] = zmq.Context.instance()
         bundle = load_model(Path(job.rig_folder) / Path(job.model).expanduser())
         spec = bundle.spec

@@ -1,5 +1,6 @@
 """The pose recorder's process: a subscriber that writes every pose down as it comes."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, pose_col
 __all__ = ["PoseRecorderRole", "main"]
 
 HELLO_S = 10.0
-READ_S = 0.05
+READ_S = 0.1
 SYNC_S = 1.0
 
 
@@ -39,6 +40,9 @@ class PoseRecorderRole:
         self._skipped: dict[str, TableWriter] = {}
         self._rows: Counter[str] = Counter()
         self._synced = 0.0
+        self._error: OSError | None = None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Subscribe, and wait until inference was heard."""
@@ -62,33 +66,54 @@ class PoseRecorderRole:
                 self._skipped[camera] = TableWriter(folder / "skipped.csv", SKIPPED_COLUMNS)
         except OSError as error:
             raise PoseRecordingError(f"poses can't be recorded: {error}") from error
+        self._thread = threading.Thread(target=self._write, args=(self._subscriber,), name="writer")
+        self._thread.start()
 
     def done(self) -> bool:
-        """Write what has come; says whether the pose stream ended."""
-        if self._subscriber is None:
-            return False
-        try:
-            self._write(self._subscriber, READ_S)
-            if time.monotonic() - self._synced > SYNC_S:
-                self._synced = time.monotonic()
-                for table in (*self._poses.values(), *self._skipped.values()):
-                    table.sync()
-        except OSError as error:
-            raise PoseRecordingError(f"poses can't be recorded: {error}") from error
-        return self._subscriber.ended
-
-    def _write(self, subscriber: PoseSubscriber, for_s: float) -> None:
-        until = time.monotonic() + for_s
-        while time.monotonic() < until and not subscriber.ended:
+        """Whether the pose stream ended; raises what ended the writing early."""
+        self._check()
+        if time.monotonic() - self._synced > SYNC_S:
+            self._synced = time.monotonic()
             try:
-                pose = next(subscriber)
-            except (TimeoutError, StopIteration):
-                break
-            finally:
-                self._write_skipped(subscriber)
-            self._write_pose(pose)
+                for table in self._tables:
+                    table.sync()
+            except OSError as error:
+                raise PoseRecordingError(f"poses can't be recorded: {error}") from error
+        return self._subscriber is not None and self._subscriber.ended and not self._thread_runs
 
-    def _write_pose(self, pose: Pose) -> None:
+    @property
+    def _tables(self) -> list[TableWriter]:
+        return [*self._poses.values(), *self._skipped.values()]
+
+    @property
+    def _thread_runs(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise PoseRecordingError(f"poses can't be recorded: {self._error}") from self._error
+
+    # A thread of its own: a pose is written, and its arrival stamped, when it comes, whatever the supervisor says.
+    def _write(self, subscriber: PoseSubscriber) -> None:
+        try:
+            while not subscriber.ended:
+                try:
+                    pose = next(subscriber)
+                except TimeoutError:
+                    pose = None
+                except StopIteration:
+                    break
+                subscribed_ns = monotonic_ns()
+                self._write_skipped(subscriber)
+                if pose is not None:
+                    self._write_pose(pose, subscribed_ns)
+                elif self._stopping.is_set():
+                    break
+            self._write_skipped(subscriber)
+        except OSError as error:
+            self._error = error
+
+    def _write_pose(self, pose: Pose, subscribed_ns: int) -> None:
         header = pose.header
         table = self._poses.get(header.camera)
         if table is None or self._job is None or header.session != self._job.session:
@@ -100,7 +125,7 @@ class PoseRecorderRole:
             header.batched_ns,
             header.inferred_ns,
             header.published_ns,
-            monotonic_ns(),
+            subscribed_ns,
         )
         # Nine significant digits give a float32 back to the last bit.
         values = (f"{value:.9g}" for value in pose.keypoints.ravel().tolist())
@@ -131,16 +156,17 @@ class PoseRecorderRole:
 
     def stop(self) -> None:
         """Write what has come until now and close the files."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            for table in self._tables:
+                table.close()
+        except OSError as error:
+            self._error = self._error or error
         if self._subscriber is not None:
-            try:
-                if self._poses:
-                    self._write(self._subscriber, READ_S)
-                for table in (*self._poses.values(), *self._skipped.values()):
-                    table.close()
-            except OSError as error:
-                raise PoseRecordingError(f"poses can't be recorded: {error}") from error
-            finally:
-                self._subscriber.close()
+            self._subscriber.close()
+        self._check()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
