@@ -47,6 +47,7 @@ class Running:
             [POSESTREAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, **options
         )
         self.seen = ""
+        self.cwd = cwd
 
     def until(self, text: str, seconds: float = 60) -> None:
         """Read what it says until a text stands there."""
@@ -57,6 +58,14 @@ class Running:
             assert line or self.process.poll() is None, f"it ended before it said {text!r}:\n{self.seen}"
             assert time.monotonic() < deadline, f"it did not say {text!r} in time:\n{self.seen}"
             self.seen += line
+
+    def until_rows(self, number: int, table: str, seconds: float = 60) -> None:
+        """Wait until a table of the session has so many rows."""
+        deadline = time.monotonic() + seconds
+        while sum(path.read_bytes().count(b"\n") for path in (self.cwd / "out").glob(f"*/{table}")) <= number:
+            assert self.process.poll() is None, self.end()
+            assert time.monotonic() < deadline, f"{table} had no {number} rows in time"
+            time.sleep(0.05)
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)

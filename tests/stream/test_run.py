@@ -103,8 +103,8 @@ def test_every_frame_of_every_camera_gets_its_pose(posestream, rig, random_model
 
 def test_ctrl_c_ends_cleanly(posestream, rig, random_model) -> None:
     run = posestream("run", rig(ARENA + inference(random_model)), "--json")
-    run.until("recording to")
-    run.until(" frames at ")
+    run.until_rows(30, "top/frames.csv")
+    run.until_rows(2, "top/poses.csv")
     run.interrupt()
     summary = run.summary(0)
     camera = summary["cameras"]["top"]
@@ -125,8 +125,8 @@ def test_whatever_dies_the_recording_is_valid_and_the_report_says_who(
     import signal
 
     run = posestream("run", rig(ARENA + inference(random_model)), "--json")
-    run.until("recording to")
-    run.until(" frames at ")
+    run.until_rows(30, "top/frames.csv")
+    run.until_rows(2, "top/poses.csv")
     processes = children_of(run.process.pid)
     os.kill(processes[victim], signal.SIGKILL)
     summary = run.summary(1)
@@ -142,8 +142,8 @@ def test_whatever_dies_the_recording_is_valid_and_the_report_says_who(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_when_the_supervisor_dies_the_others_close_their_files(posestream, rig, random_model, tmp_path) -> None:
     run = posestream("run", rig(ARENA + inference(random_model)), "--json")
-    run.until("recording to")
-    run.until(" frames at ")
+    run.until_rows(30, "top/frames.csv")
+    run.until_rows(2, "top/poses.csv")
     processes = children_of(run.process.pid)
     run.process.kill()
     assert wait_for_processes(list(processes.values())) == []
