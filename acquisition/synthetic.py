@@ -19,10 +19,7 @@ from posestream.acquisition.camera import CameraError, CameraFormat, CameraSetti
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["BUFFER_FRAMES", "SyntheticCamera", "SyntheticSettings"]
-
-BUFFER_FRAMES = 8
-"""Frames that the device keeps for a reader who is late, the newest ones, like a driver's queue."""
+__all__ = ["SyntheticCamera", "SyntheticSettings"]
 
 Side = Annotated[int, Meta(ge=16, le=8192)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -49,6 +46,8 @@ class SyntheticSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknow
     """Probability that the device loses a frame."""
     jitter_ms: NotNegative = 0.0
     """Longest delay of a frame's delivery after its exposure, milliseconds; delays are uniform from 0."""
+    buffers: Annotated[int, Meta(ge=1, le=100_000)] = 8
+    """Frames that the device keeps for a reader who is late, the newest ones, like a driver's queue."""
     stall: tuple[NotNegative, NotNegative] | None = None
     """`[at_s, for_s]`: for so long nothing is delivered, though frames are exposed and the oldest lost, seconds."""
 
@@ -189,7 +188,7 @@ class SyntheticCamera:
             if self._start_ns + self._exposure_ns(index) > deadline_ns:
                 return
             taken_ns = max(self._clock() - self._start_ns, self._delivery_ns(index))
-            newer = index + BUFFER_FRAMES
+            newer = index + self._settings.buffers
             pushed_out = (limit is None or newer < limit) and self._exposure_ns(newer) <= taken_ns
             if not (self._dropped or pushed_out):
                 return

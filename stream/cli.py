@@ -137,6 +137,45 @@ def keys(folder: Path) -> None:
     click.echo(f'made keys in {folder}; copy it to each machine, and set keys = "{folder}" under [network] in the rig')
 
 
+@main.command()
+@click.argument("session", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def verify(session: Path, as_json: bool) -> None:
+    """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
+    from posestream.stream.verify import NoSessionError, verify_session
+
+    try:
+        found = verify_session(session)
+    except NoSessionError as error:
+        _fail(str(error), WRONG_USE)
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for camera, counts in found["cameras"].items():
+            click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+        for problem in found["problems"]:
+            click.echo(f"problem: {problem}")
+        click.echo("refuted" if found["problems"] else "proved: every frame is accounted for")
+    sys.exit(FAILED if found["problems"] else OK)
+
+
+@main.command()
+@click.argument("session", type=click.Path(path_type=Path))
+def recover(session: Path) -> None:
+    """Close what a crash left open in SESSION, and write DeepLabCut's files."""
+    from posestream.stream.recover import StillRunningError, recover_session
+    from posestream.stream.verify import NoSessionError
+
+    try:
+        done = recover_session(session)
+    except (NoSessionError, StillRunningError) as error:
+        _fail(str(error), WRONG_USE)
+    except OSError as error:
+        _fail(f"{session} can't be recovered: {error}", FAILED)
+    for text in done or ["nothing to do: the session was closed"]:
+        click.echo(text)
+
+
 @main.group()
 def model() -> None:
     """Import and inspect networks."""

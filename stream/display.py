@@ -15,7 +15,7 @@ PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 LOSSES = ("lost_camera", "lost_queue")
-LOST_STATES = ("lost-camera", "lost-queue", "encoder-error")
+LOST_STATES = ("lost-camera", "lost-queue", "encoder-error", "interrupted")
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
+from posestream.stream.reconcile import reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
@@ -24,6 +25,7 @@ def write_results(
     inference: dict[str, Any] | None,
     values: dict[str, Values],
     problems: list[str],
+    died: bool,
     ended: str,
     started_ns: int,
     seconds: float,
@@ -44,6 +46,8 @@ def write_results(
         Last counters of each process.
     problems
         What went wrong, a sentence each.
+    died
+        Whether a process ended without closing its files.
     ended
         Why the run ended.
     started_ns
@@ -60,6 +64,9 @@ def write_results(
             cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
             continue
         try:
+            if died:  # what was killed may have left a frame without its row, or without a word
+                texts = reconcile_camera(folder, videos[name], inferred=inference is not None)
+                problems += [f"camera {name}: {text}" for text in texts]
             cameras[name] = summarize_camera(folder, info, videos[name], inferred=inference is not None)
             if inference is not None and videos[name] is not None:
                 written = _write_deeplabcut(folder, videos[name], inference["model"], info, rig, started_ns, seconds)
@@ -105,7 +112,7 @@ def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     for name, camera in cameras.items():
         frames, poses = camera.get("frames", {}), camera.get("poses", {})
-        for state in ("lost-camera", "lost-queue", "encoder-error"):
+        for state in ("lost-camera", "lost-queue", "encoder-error", "interrupted"):
             if frames.get(state):
                 texts.append(f"camera {name}: {frames[state]} frames are not in the video ({state})")
         if every_frame and poses.get("skipped"):

@@ -373,6 +373,7 @@ class Supervisor:
             inference=self._inference.armed.details if self._inference and self._inference.armed else None,
             values={child.role: child.values for child in self._children},
             problems=self._problems,
+            died=any(child.state == "died" for child in self._children),
             ended=ended,
             started_ns=started_ns,
             seconds=seconds,

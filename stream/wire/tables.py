@@ -35,6 +35,8 @@ class FrameState(StrEnum):
     """The encoder was so far behind that its queue was full."""
     ENCODER_ERROR = "encoder-error"
     """The encoder or the disk refused it."""
+    INTERRUPTED = "interrupted"
+    """The camera's process was killed before it was in the video."""
     NOT_RECORDED = "not-recorded"
     """The camera runs without recording."""
 

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from posestream.acquisition.camera import Capture, EndOfStream
-from posestream.acquisition.synthetic import BUFFER_FRAMES, SyntheticCamera, SyntheticSettings
+from posestream.acquisition.synthetic import SyntheticCamera, SyntheticSettings
 
 from .camera_contract import FakeTime, buffer_for, read_all
 
 SMALL = {"width": 80, "height": 60, "rate_hz": 100.0}
+
+BUFFERS = SyntheticSettings().buffers
 
 
 def _opened(time: FakeTime, **options: object) -> SyntheticCamera:
@@ -55,8 +57,8 @@ def test_a_late_reader_loses_the_oldest_frames() -> None:
     camera = _opened(time)
     _read(camera)
     time.now_ns += 300_000_000  # frames 0 to 30 are exposed
-    ids = [_read(camera).device_id for _ in range(BUFFER_FRAMES + 1)]
-    assert ids == list(range(31 - BUFFER_FRAMES, 32))
+    ids = [_read(camera).device_id for _ in range(BUFFERS + 1)]
+    assert ids == list(range(31 - BUFFERS, 32))
 
 
 def test_a_little_late_loses_nothing() -> None:
@@ -86,7 +88,7 @@ def test_ends_though_nobody_reads() -> None:
     time = FakeTime()
     camera = _opened(time, frames=20)
     time.now_ns += 10_000_000_000
-    assert [_read(camera).device_id for _ in range(BUFFER_FRAMES)] == list(range(12, 20))
+    assert [_read(camera).device_id for _ in range(BUFFERS)] == list(range(12, 20))
     with pytest.raises(EndOfStream):
         _read(camera)
 
@@ -120,13 +122,13 @@ def test_a_stall_holds_frames_back_and_loses_some() -> None:
     time = FakeTime()
     camera = _opened(time, stall=(0.1, 0.5), frames=100)
     start_ns, ids, times = time.now_ns, [], {}
-    while len(ids) < 10 + 39 + BUFFER_FRAMES:
+    while len(ids) < 10 + 39 + BUFFERS:
         capture = camera.read(np.empty((60, 80, 1), np.uint8), 0.05)
         if capture is not None:
             ids.append(capture.device_id)
             times[capture.device_id] = time.now_ns - start_ns
-    assert ids == [*range(10), *range(61 - BUFFER_FRAMES, 100)]
-    assert times[61 - BUFFER_FRAMES] == 600_000_000
+    assert ids == [*range(10), *range(61 - BUFFERS, 100)]
+    assert times[61 - BUFFERS] == 600_000_000
 
 
 def test_the_frame_and_its_truth_belong_together() -> None:

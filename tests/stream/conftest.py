@@ -80,6 +80,10 @@ class Running:
         assert code == status, err
         summary: dict[str, Any] = json.loads(out)
         assert json.loads((Path(summary["folder"]) / "summary.json").read_text()) == summary
+        if status == 0:
+            from posestream.stream.verify import verify_session
+
+            assert verify_session(Path(summary["folder"]))["problems"] == []
         return summary
 
 

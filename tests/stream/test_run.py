@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from posestream.stream.verify import verify_session
+
 from .conftest import BODYPARTS, children_of, frames_in, free_endpoint, wait_for_processes, write_video
 
 pytestmark = pytest.mark.timeout(180)
@@ -19,6 +21,7 @@ backend = "synthetic"
 width = 96
 height = 64
 rate_hz = 50.0
+buffers = 1000  # a busy machine loses nothing here
 """
 
 
@@ -137,6 +140,7 @@ def test_whatever_dies_the_recording_is_valid_and_the_report_says_who(
     assert camera["frames"]["recorded"] > 0
     assert wait_for_processes(list(processes.values())) == []
     assert json.loads((Path(summary["folder"]) / "session.json").read_text())["state"] == "complete"
+    assert verify_session(Path(summary["folder"]))["problems"] == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

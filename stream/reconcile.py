@@ -1,0 +1,152 @@
+"""Makes the tables of a camera agree with its video after a process was killed.
+
+A kill can come between the video and its row, and between a frame and its pose. What is known of each frame is put
+down; what is changed is kept as it was in the folder `before-recovery`.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from posestream.stream.tables import read_frames, read_poses, read_skipped
+from posestream.stream.video_times import decoded_times_us
+from posestream.stream.wire.tables import FrameState, whole_lines
+
+__all__ = ["INTERRUPTED", "reconcile_camera"]
+
+ORIGINALS = "before-recovery"
+INTERRUPTED = "interrupted"
+"""Cause of a frame without a pose whose process was killed before it could say why."""
+
+
+def reconcile_camera(folder: Path, video: str | None, *, inferred: bool) -> list[str]:
+    """Make `frames.csv` say what is in the video, and `skipped.csv` which frames got no pose.
+
+    Parameters
+    ----------
+    folder
+        The camera's folder.
+    video
+        Name of the video; none where it was not recorded.
+    inferred
+        Whether poses were asked for.
+
+    Returns
+    -------
+    list of str
+        What was done, a sentence each; nothing where all agreed.
+
+    Raises
+    ------
+    OSError
+        Where the folder can't be read or written.
+    """
+    done = [f"{table.name} was cut to its last whole line" for table in sorted(folder.glob("*.csv")) if _cut(table)]
+    if not (folder / "frames.csv").exists():
+        return [*done, "there is no frames.csv"]
+    frames = before = read_frames(folder)
+    if video is not None and (folder / video).exists():
+        times_us, problem = decoded_times_us(folder / video)
+        if problem:
+            done.append(f"{video} ends in the middle of a frame; its {len(times_us)} whole frames can be played")
+        frames, texts = _with_video(frames, times_us)
+        done += texts
+    if inferred and (folder / "poses.csv").exists() and (folder / "skipped.csv").exists():
+        frames, texts = _with_poses(folder, frames)
+        done += texts
+    if frames is not before:
+        _keep(folder / "frames.csv")
+        _replace(folder / "frames.csv", frames)
+    return done
+
+
+def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64]) -> tuple[pd.DataFrame, list[str]]:
+    recorded = frames.index[frames["state"] == FrameState.RECORDED.value]
+    missing, extra, done = recorded[len(times_us) :], times_us[len(recorded) :], []
+    if len(missing):
+        frames = frames.copy()
+        frames.loc[missing, ["video_frame", "pts_us"]] = pd.NA
+        frames.loc[missing, "state"] = FrameState.INTERRUPTED.value
+        done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")
+    if len(extra):
+        first, seq = len(recorded), _next_seq(frames)
+        rows = {
+            "seq": range(seq, seq + len(extra)),
+            "video_frame": range(first, first + len(extra)),
+            "pts_us": extra.tolist(),
+        }
+        frames = _append(frames, rows, FrameState.RECORDED, "row made from the video")
+        done.append(f"{len(extra)} frames of the video had no row in frames.csv and have one now")
+    return frames, done
+
+
+def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    poses, skipped, done = read_poses(folder), read_skipped(folder), []
+    runs = zip(skipped["first_seq"], skipped["last_seq"], strict=True)
+    fates = set(poses["frame_seq"]).union(*(range(first, last + 1) for first, last in runs))
+    unknown = sorted(seq for seq in fates if seq >= _next_seq(frames))
+    if unknown:
+        # They were published and never reached the video: the camera's process was killed with them in its queue.
+        seqs = range(_next_seq(frames), unknown[-1] + 1)
+        known = poses.set_index("frame_seq").reindex(seqs)
+        rows = {"seq": seqs, "device_id": known["device_id"].tolist(), "captured_ns": known["captured_ns"].tolist()}
+        frames = _append(frames, rows, FrameState.INTERRUPTED, "known from the pose stream alone")
+        done.append(f"{len(seqs)} frames were delivered and are not in the video; they have rows now")
+    silent = sorted(set(frames["seq"].dropna()) - fates)
+    if silent:
+        _keep(folder / "skipped.csv")
+        words = pd.DataFrame([(a, b, b - a + 1, INTERRUPTED) for a, b in _runs(silent)], columns=list(skipped.columns))
+        _replace(folder / "skipped.csv", pd.concat([skipped.astype(object), words.astype(object)]))
+        done.append(f"{len(silent)} frames had neither a pose nor a word why, and have the word now")
+    return frames, done
+
+
+def _append(frames: pd.DataFrame, columns: dict[str, Any], state: FrameState, note: str) -> pd.DataFrame:
+    rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()})
+    rows["state"], rows["note"] = state.value, note
+    return pd.concat([frames.astype(object), rows.reindex(columns=frames.columns).astype(object)], ignore_index=True)
+
+
+def _next_seq(frames: pd.DataFrame) -> int:
+    delivered = frames["seq"].dropna()
+    return int(delivered.max()) + 1 if len(delivered) else 0
+
+
+def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of each run of successive numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def _cut(table: Path) -> bool:
+    whole = whole_lines(table)
+    if len(whole) == table.stat().st_size:
+        return False
+    _keep(table)
+    temporary = table.with_suffix(".tmp")
+    temporary.write_bytes(whole)
+    temporary.replace(table)
+    return True
+
+
+def _keep(path: Path) -> None:
+    originals = path.parent / ORIGINALS
+    originals.mkdir(exist_ok=True)
+    if not (originals / path.name).exists():
+        shutil.copy2(path, originals / path.name)
+
+
+def _replace(path: Path, table: pd.DataFrame) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(table.to_csv(index=False, lineterminator="\n").encode())
+    temporary.replace(path)

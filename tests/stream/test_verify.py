@@ -1,0 +1,236 @@
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
+from posestream.stream.recover import StillRunningError, recover_session
+from posestream.stream.tables import read_frames, read_poses, recorded_poses
+from posestream.stream.verify import NoSessionError, verify_session
+
+from .conftest import BODYPARTS, children_of, wait_for_processes
+
+pytestmark = pytest.mark.timeout(180)
+MODEL = {
+    "scorer": "DLC_x",
+    "bodyparts": list(BODYPARTS),
+    "net_type": "resnet_50",
+    "stride": 8,
+    "locref_stdev": 7.2801,
+    "location_refinement": True,
+    "mean_pixel": [123.68, 116.779, 103.939],
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session as a run leaves it: a real video and table, and a pose for every second frame."""
+    from posestream.acquisition.camera import CameraFormat, Capture
+    from posestream.acquisition.frame_table import DeviceIds
+    from posestream.acquisition.recorder import Recorder
+    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, pose_columns
+
+    folder = tmp_path_factory.mktemp("session")
+    (folder / "top").mkdir()
+    camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
+    recorder, ids = Recorder(folder / "top", RecordingSettings(), camera), DeviceIds()
+    poses = TableWriter(folder / "top" / "poses.csv", pose_columns(BODYPARTS))
+    skipped = TableWriter(folder / "top" / "skipped.csv", SKIPPED_COLUMNS)
+    rng = np.random.default_rng(0)
+    for seq in range(120):
+        device_id = seq + 3 * (seq >= 50)  # the device lost three
+        time = 10_000_000 * device_id
+        pixels = rng.integers(0, 256, camera.shape, np.uint8)
+        recorder.put(seq, Capture(captured_ns=time, device_id=device_id), time, ids.see(device_id), pixels)
+        if seq % 2:
+            skipped.append((seq, seq, 1, "fresher-frame"))
+        else:
+            poses.append((seq, device_id, seq // 2, *[time] * 7, 1, *rng.uniform(0, 60, 12).round(3)))
+    recorder.close()
+    poses.close()
+    skipped.close()
+    _write_results(folder)
+    stream = {
+        "camera": "top",
+        "endpoint": "ipc:///tmp/x",
+        "height": 48,
+        "width": 64,
+        "pixel_format": "gray8",
+        "rate_hz": 100.0,
+    }
+    session = {
+        "format": 1,
+        "id": "5e55",
+        "state": "complete",
+        "rig": {"cameras": {"top": {"remote": False}}, "inference": {"batch_size": 8}},
+        "cameras": {"top": {"stream": stream, "video": "video.mp4"}},
+        "inference": {"model": MODEL},
+    }
+    (folder / "session.json").write_text(json.dumps(session))
+    return folder
+
+
+def _write_results(folder: Path) -> None:
+    values = recorded_poses(read_frames(folder / "top"), read_poses(folder / "top"))
+    analysis = Analysis(start_s=0, stop_s=1, rate_hz=100, height=48, width=64, batch_size=8)
+    write_deeplabcut_files(folder / "top" / "video.mp4", MODEL, values, analysis)
+
+
+@pytest.fixture
+def session(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "session"))
+
+
+def edit(path: Path, change: Callable[[list[str]], object]) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    change(lines)
+    path.write_text("".join(lines))
+
+
+def swap(lines: list[str], row: int, old: str, new: str) -> None:
+    assert old in lines[row]
+    lines[row] = lines[row].replace(old, new)
+
+
+def cut(path: Path, by: int) -> None:
+    path.write_bytes(path.read_bytes()[:-by])
+
+
+def test_a_sound_session_is_proved(session: Path) -> None:
+    found = verify_session(session)
+    assert found["problems"] == []
+    assert found["cameras"]["top"] == {"recorded": 120, "lost-camera": 3, "decoded": 120, "poses": 60}
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a row is missing": (lambda top: edit(top / "frames.csv", lambda lines: lines.pop(20)), "are not 0, 1, 2"),
+    "a lost frame has no row": (lambda top: edit(top / "frames.csv", lambda lines: lines.pop(52)), "device ids jump"),
+    "a state is wrong": (
+        lambda top: edit(top / "frames.csv", lambda lines: swap(lines, 30, "recorded", "lost-queue")),
+        "video has 120 frames, frames.csv says 119",
+    ),
+    "a time is wrong": (
+        lambda top: edit(top / "frames.csv", lambda lines: swap(lines, 11, ",100000,", ",100900,")),
+        "times of 1 frames differ from frames.csv, first of frame 10",
+    ),
+    "the video is cut": (lambda top: cut(top / "video.mp4", 30_000), "video"),
+    "a table is cut": (lambda top: cut(top / "poses.csv", 4), "poses.csv was cut short"),
+    "a pose is missing": (
+        lambda top: edit(top / "poses.csv", lambda lines: lines.pop(7)),
+        "1 frames have neither a pose",
+    ),
+    "a pose is there twice": (
+        lambda top: edit(top / "poses.csv", lambda lines: lines.insert(7, lines[7])),
+        "not in order",
+    ),
+    "a pose belongs to nothing": (
+        lambda top: edit(top / "skipped.csv", lambda lines: lines.append("999,999,1,fresher-frame\n")),
+        "belong to no frame",
+    ),
+    "a pose and a word why not": (
+        lambda top: edit(top / "skipped.csv", lambda lines: lines.append("10,10,1,fresher-frame\n")),
+        "a pose and a word why not",
+    ),
+    "a table is gone": (lambda top: (top / "frames.csv").unlink(), "frames.csv"),
+    "deeplabcut's table is gone": (lambda top: (top / "videoDLC_x.h5").unlink(), "videoDLC_x.h5 is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found_and_named(session: Path, damage: str) -> None:
+    harm, text = DAMAGE[damage]
+    harm(session / "top")
+    problems = verify_session(session)["problems"]
+    assert any(text in problem for problem in problems), problems
+
+
+def test_a_coordinate_that_differs_from_deeplabcuts_table_is_found(session: Path) -> None:
+    poses = pd.read_csv(session / "top" / "poses.csv")
+    poses.loc[5, "snout_x"] += 1
+    poses.to_csv(session / "top" / "poses.csv", index=False)
+    assert verify_session(session)["problems"] == ["camera top: videoDLC_x.h5 differs from poses.csv"]
+
+
+def test_what_is_no_session_is_refused(tmp_path: Path, posestream) -> None:
+    with pytest.raises(NoSessionError, match=r"session\.json"):
+        verify_session(tmp_path)
+    for command in ("verify", "recover"):
+        status, _, err = posestream(command, tmp_path).end()
+        assert status == 2
+        assert "is no session folder" in err
+
+
+def open_again(session: Path, seconds_ago: float = 60) -> None:
+    """Make a session look as if it had been left open some time ago."""
+    import os
+    import time
+
+    record = json.loads((session / "session.json").read_text())
+    (session / "session.json").write_text(json.dumps(record | {"state": "recording"}))
+    for path in session.rglob("*"):
+        os.utime(path, (time.time() - seconds_ago,) * 2)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda top: top,
+        lambda top: [cut(top / name, 3) for name in ("frames.csv", "poses.csv", "skipped.csv")],
+        lambda top: edit(top / "frames.csv", lambda lines: lines.__delitem__(slice(-5, None))),
+        lambda top: edit(top / "poses.csv", lambda lines: lines.__delitem__(slice(-5, None))),
+        lambda top: [path.unlink() for path in top.glob("videoDLC*")],
+    ],
+    ids=["nothing", "tables cut", "rows missing", "poses missing", "no DeepLabCut files"],
+)
+def test_recovering_makes_a_session_that_verifies(session: Path, harm) -> None:
+    before = {path.name: path.read_bytes() for path in (session / "top").glob("*.csv")}
+    harm(session / "top")
+    harmed = {path.name: path.read_bytes() for path in (session / "top").glob("*.csv")}
+    open_again(session)
+    assert any("posestream recover" in problem for problem in verify_session(session)["problems"])
+    recover_session(session)
+    assert verify_session(session)["problems"] == []
+    assert json.loads((session / "session.json").read_text())["state"] == "recovered"
+    originals = session / "top" / "before-recovery"
+    for name, data in harmed.items():  # what was changed is kept as it was
+        if (session / "top" / name).read_bytes() != data and name in before and not name.startswith("videoDLC"):
+            assert (originals / name).read_bytes() == data
+    assert recover_session(session) == []
+
+
+def test_a_session_that_is_being_written_is_left_alone(session: Path) -> None:
+    open_again(session, seconds_ago=1)
+    with pytest.raises(StillRunningError, match="wait until the run has ended"):
+        recover_session(session)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_when_everything_is_killed_at_once_the_session_can_be_recovered(
+    posestream, rig, random_model, tmp_path
+) -> None:
+    import os
+    import signal
+
+    arena = '[cameras.top]\nbackend = "synthetic"\nwidth = 96\nheight = 64\nrate_hz = 100.0\nbuffers = 1000\n'
+    run = posestream("run", rig(f'{arena}[inference]\nmodel = "{random_model}"\n'))
+    run.until_rows(100, "top/frames.csv")
+    run.until_rows(5, "top/poses.csv")
+    processes = children_of(run.process.pid)
+    for pid in (run.process.pid, *processes.values()):
+        os.kill(pid, signal.SIGKILL)
+    assert wait_for_processes(list(processes.values())) == []
+    [folder] = (tmp_path / "out").iterdir()
+    rows = (folder / "top" / "frames.csv").read_bytes().count(b"\n") - 1
+    open_again(folder)
+    status, out, err = posestream("recover", folder).end()
+    assert status == 0, err
+    status, out, err = posestream("verify", folder, "--json").end()
+    assert status == 0, out
+    counts = json.loads(out)["cameras"]["top"]
+    assert counts["recorded"] == counts["decoded"] >= rows - 1
