@@ -98,6 +98,7 @@ class Supervisor:
         self._interrupts = 0
         self._events: list[Event] = []
         self._problems: list[str] = []
+        self._reported: set[str] = set()  # roles whose end is among the problems
         self._event_log: Any = None
 
     def run(self) -> Outcome:
@@ -317,9 +318,9 @@ class Supervisor:
     def _note_deaths(self) -> bool:
         found = False
         for child in self._children:
-            failed = child.failure is not None or child.state == "died"
-            if failed and child.title not in {problem.partition(": ")[0] for problem in self._problems}:
+            if (child.failure is not None or child.state == "died") and child.role not in self._reported:
                 found = True
+                self._reported.add(child.role)
                 self._problems.append(f"{child.title}: {child.failure.text if child.failure else child.death}")
                 self._display.problem(self._problems[-1])
         return found
@@ -327,12 +328,16 @@ class Supervisor:
     def _end(self, ended: str) -> None:
         self._display.phase(f"ending ({ended}): closing the videos")
         self._stop(list(self._cameras.values()), f"the run ends: {ended}", at_once=True)
-        # Where no camera died, inference ends by itself when the last frame has come out.
-        at_once = any(child.state in {"failed", "died"} for child in self._children)
+        # Inference ends by itself when every camera has said that it ended and the last frame has come out; the pose
+        # recorder when inference has said so. Whoever was killed says nothing, and what nobody records need not come.
+        unsaid = any(child.state == "died" for child in self._cameras.values())
+        unheard = self._poses is not None and self._poses.over
         self._interrupts = 0
-        self._display.phase("finishing the frames that are on their way (Ctrl-C skips them)")
-        self._stop([self._inference], "the cameras ended", at_once=at_once)
-        self._stop([self._poses], "the pose stream ended", at_once=at_once)
+        if self._inference is not None and not self._inference.over:
+            self._display.phase("finishing the frames that are on their way (Ctrl-C skips them)")
+        self._stop([self._inference], "the cameras ended", at_once=unsaid or unheard)
+        unsaid = self._inference is not None and self._inference.state == "died"
+        self._stop([self._poses], "the pose stream ended", at_once=unsaid)
         self._note_deaths()
 
     def _stop(self, children: list[Child | None], reason: str, *, at_once: bool) -> None:
