@@ -86,7 +86,7 @@ def video_frames(video: Path, size: tuple[int, int] | None = None) -> Iterator[F
     try:
         with av.open(str(video)) as container:
             for picture in container.decode(video=0):
-                frame = picture.to_ndarray(format="rgb24")
+                frame: Any = picture.to_ndarray(format="rgb24")
                 if size is not None and (frame.shape[1], frame.shape[0]) != size:
                     frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
                 yield frame.astype(np.uint8, copy=False)

@@ -49,8 +49,8 @@ def build_bundle(spec: ModelSpec, variables: Mapping[str, NDArray[np.floating]],
         if layer.endswith("_pred"):
             folded = (kernel.astype(np.float32), variables[f"{scope}/biases"].astype(np.float32))
         else:
-            norm = [variables[f"{scope}/BatchNorm/{statistic}"] for statistic in STATISTICS]
-            folded = fold_batch_norm(kernel, *norm, epsilon=BATCH_NORM_EPSILON)
+            gamma, beta, mean, variance = (variables[f"{scope}/BatchNorm/{statistic}"] for statistic in STATISTICS)
+            folded = fold_batch_norm(kernel, gamma, beta, mean, variance, BATCH_NORM_EPSILON)
         weights[f"{layer}/kernel"], weights[f"{layer}/bias"] = folded
     check_weights(spec, weights, where)
     return ModelBundle(spec, weights)

@@ -8,7 +8,7 @@ folded.
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from posestream.inference.errors import ModelError
 from posestream.inference.project_files import Training, load_yaml
 from posestream.inference.torch_config import TORCH_CONFIG_FILE, describe_torch, read_torch_config
 
-__all__ = ["find_torch_snapshot", "read_torch_export", "read_torch_snapshot"]
+__all__ = ["build_torch_bundle", "find_torch_snapshot", "read_torch_export", "read_torch_snapshot"]
 
 INSTALL = "pip install 'posestream[torch]' (or: pip install torch)"
 
@@ -64,7 +64,7 @@ def read_torch_snapshot(path: Path) -> ModelBundle:
         raise ModelError(
             f"{path} is not a snapshot of DeepLabCut 3: it holds no model. Copy it from the project again."
         )
-    return _build(spec, state, path)
+    return build_torch_bundle(spec, _tensors(state, path), str(path))
 
 
 def read_torch_export(path: Path) -> ModelBundle:
@@ -85,7 +85,8 @@ def read_torch_export(path: Path) -> ModelBundle:
         )
     config = read_torch_config(content["config"], str(path), detector=content.get("detector") is not None)
     training = Training.of(config.metadata.pose_config_path) or Training(folder=path.parent.name, stem=path.parent.name)
-    return _build(describe_torch(config, path, training), content["pose"], path)
+    spec = describe_torch(config, path, training)
+    return build_torch_bundle(spec, _tensors(content["pose"], path), str(path))
 
 
 def find_torch_snapshot(folder: Path) -> Path:
@@ -122,8 +123,14 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _build(spec: ModelSpec, state: Mapping[str, Any], path: Path) -> ModelBundle:
-    """Bring the tensors into the bundle's names and layouts."""
+def build_torch_bundle(spec: ModelSpec, state: Tensors, where: str) -> ModelBundle:
+    """Bring the tensors of a state dictionary into the bundle's names and layouts.
+
+    Raises
+    ------
+    ModelError
+        A tensor is absent, of another shape, or not finite; `where` says in the message which file that is.
+    """
     weights: dict[str, NDArray[np.float32]] = {}
     for name, shape in expected_tensors(spec).items():
         layer, _, kind = name.rpartition("/")
@@ -132,21 +139,21 @@ def _build(spec: ModelSpec, state: Mapping[str, Any], path: Path) -> ModelBundle
         module, norm = _modules(layer)
         # (out, in, h, w) of a convolution, and (in, out, h, w) of a transposed one, both to what a bundle holds
         expected = (shape[3], shape[2], shape[0], shape[1])
-        kernel = _array(state, f"{module}.weight", expected, path).transpose(2, 3, 1, 0)
+        kernel = _array(state, f"{module}.weight", expected, where).transpose(2, 3, 1, 0)
         outputs = (shape[2] if layer.endswith("_pred") else shape[3],)
         if layer.endswith("_pred"):
             weights[name] = kernel
-            weights[f"{layer}/bias"] = _array(state, f"{module}.bias", outputs, path)
+            weights[f"{layer}/bias"] = _array(state, f"{module}.bias", outputs, where)
             continue
-        gamma, beta = (_array(state, f"{norm}.{vector}", outputs, path) for vector in ("weight", "bias"))
+        gamma, beta = (_array(state, f"{norm}.{vector}", outputs, where) for vector in ("weight", "bias"))
         if spec.norm == "group":
             weights[name], weights[f"{layer}/gamma"], weights[f"{layer}/beta"] = kernel, gamma, beta
             continue
-        mean, variance = (_array(state, f"{norm}.running_{vector}", outputs, path) for vector in ("mean", "var"))
+        mean, variance = (_array(state, f"{norm}.running_{vector}", outputs, where) for vector in ("mean", "var"))
         folded = fold_batch_norm(kernel, gamma, beta, mean, variance, BATCH_NORM_EPSILON)
         weights[name], weights[f"{layer}/bias"] = folded
     weights = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    check_weights(spec, weights, str(path))
+    check_weights(spec, weights, where)
     return ModelBundle(spec, weights)
 
 
@@ -164,20 +171,28 @@ def _modules(layer: str) -> tuple[str, str]:
     return f"{module}.{conv}", f"{module}.{conv.replace('conv', 'bn')}"
 
 
-def _array(state: Mapping[str, Any], name: str, shape: tuple[int, ...], path: Path) -> NDArray[np.float32]:
+def _tensors(state: Mapping[str, Any], path: Path) -> Tensors:
+    """Floating-point tensors of a state dictionary as arrays."""
     import torch
 
-    tensor = state.get(name)
-    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+    try:
+        return {
+            str(name): tensor.detach().to(dtype=torch.float32).numpy()
+            for name, tensor in state.items()
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+        }
+    except (RuntimeError, TypeError) as error:
         raise ModelError(
-            f"{path} lacks the weights {name}: it is no snapshot of the network that its configuration tells."
-        )
-    if tuple(tensor.shape) != shape:
+            f"{path} holds tensors that cannot be read: {error}. Copy it from the project again."
+        ) from error
+
+
+def _array(state: Tensors, name: str, shape: tuple[int, ...], where: str) -> NDArray[np.float32]:
+    if name not in state:
+        raise ModelError(f"{where} lacks the weights {name}: it is not the network that its configuration tells.")
+    if state[name].shape != shape:
         raise ModelError(
-            f"{path}: {name} has the shape {tuple(tensor.shape)}, but the configuration calls for {shape}. "
+            f"{where}: {name} has the shape {state[name].shape}, but the configuration calls for {shape}. "
             "Are the two from the same network?"
         )
-    try:
-        return cast("NDArray[np.float32]", tensor.detach().to(dtype=torch.float32).numpy())
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(f"{path}: {name} cannot be read: {error}. Copy it from the project again.") from error
+    return state[name]
