@@ -6,6 +6,7 @@ folded.
 """
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def _load(path: Path) -> dict[str, Any]:
             "The bundle that `posestream model import` makes of it needs PyTorch no more."
         ) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # what PyTorch warns of ends in an error of ours, or does no harm
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ModelError(

@@ -78,7 +78,7 @@ def test_truncated_graph(copy: Path, exported: Path, share: float) -> None:
     whole = (exported / "snapshot-10000.pb").read_bytes()
     (copy / "snapshot-10000.pb").unlink()
     (copy / "snapshot-10000.pb").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ModelError, match="damaged, or not a TensorFlow graph|lacks"):
+    with pytest.raises(ModelError, match=r"damaged, or not a TensorFlow graph|lacks"):
         read_export_folder(copy)
 
 
