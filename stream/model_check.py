@@ -90,6 +90,8 @@ def _shown(key: str, value: Any) -> str:
         return "yes" if value else "NO"
     if not isinstance(value, float):
         return str(value)
+    if key.endswith("likelihood"):
+        return f"{value:.1e}"
     return f"{value:.1f}" if key.endswith("per_second") else f"{value:.6f}"
 
 

@@ -52,10 +52,10 @@ def test_a_model_is_held_against_recorded_poses(posestream, random_model, tmp_pa
     frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
     np.savez(tmp_path / "poses.npz", frames_bgr=frames, poses=np.full((3, 4, 3), 5.0), seconds=np.ones(3))
     check = ("model", "check", random_model, "--json")
-    status, out, _ = posestream(*check, "--against", tmp_path / "poses.npz", "--precision", "bfloat16").end()
+    status, out, _ = posestream(*check, "--against", tmp_path / "poses.npz").end()
     assert status == 1
     assert json.loads(out)["rows"][0]["within_limits"] is False
-    status, out, _ = posestream("model", "check", random_model, "--frames", "2", "--batch-size", "2").end()
+    status, out, _ = posestream("model", "check", random_model, "--frames", "1").end()
     assert status == 0
     assert "frames per second" in out
     status, _, err = posestream(*check, "--against", tmp_path / "none.npz").end()
