@@ -67,12 +67,15 @@ def test_an_error_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_two_processes_at_once(folder: Path, train_folder: Path) -> None:
+def test_two_processes_at_once(folder: Path, bundle, tmp_path: Path) -> None:
+    bundle.save(tmp_path / "bundle")
     program = (
-        "import sys, logging; logging.basicConfig(level='WARNING')\n"
-        "from posestream.inference.models import load_model; print(load_model(sys.argv[1]).spec.scorer)\n"
+        "import sys, logging; from pathlib import Path; logging.basicConfig(level='WARNING')\n"
+        "from posestream.inference.bundle import ModelBundle; from posestream.inference.cache import cached\n"
+        "source = Path(sys.argv[1])\n"
+        "print(cached([source / 'model.json'], lambda: ModelBundle.load(source)).spec.scorer)\n"
     )
-    command = [sys.executable, "-c", program, str(train_folder)]
+    command = [sys.executable, "-c", program, str(tmp_path / "bundle")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
         output, errors = process.communicate(timeout=100)

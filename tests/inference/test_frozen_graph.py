@@ -113,7 +113,7 @@ def test_other_networks_are_named(copy: Path, net_type: str) -> None:
 
 
 def archive_of(path: Path, fill: Callable[[tarfile.TarFile], None]) -> Path:
-    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+    with tarfile.open(path, "w:gz", compresslevel=0) as tar:
         fill(tar)
     return path
 
