@@ -1,4 +1,4 @@
-"""Poses of a video by DeepLabCut's own TensorFlow code, kept for `against_deeplabcut.py` to compare with.
+"""Poses of a video by DeepLabCut's own TensorFlow code, kept for `posestream model check --against`.
 
 Runs inside an environment where DeepLabCut 2 is installed (posestream need not be there)::
 

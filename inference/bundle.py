@@ -7,8 +7,11 @@
      "weights": {"dtype": "float32", "sha256": ...}}                                    see `WeightsFile`
 
 `weights.safetensors` holds the tensors that `expected_tensors` names, in TensorFlow's layouts: convolutions
-(height, width, in, out), the transposed convolutions of the heads (height, width, out, in). Batch norm has been folded
-into the convolutions before: y = conv(x, kernel) + bias.
+(height, width, in, out), the transposed convolutions of the heads (height, width, out, in). With `norm: folded`, batch
+norm has been folded into the convolutions before: y = conv(x, kernel) + bias. With `norm: group`, which depends on the
+picture and cannot be folded, it is y = gamma * normalised(conv(x, kernel)) + beta.
+
+Keys with a default may be absent: a bundle written before a key existed means its default.
 """
 
 import hashlib
@@ -28,6 +31,8 @@ from numpy.typing import NDArray
 from posestream.inference.errors import ModelError
 
 __all__ = [
+    "GROUPS",
+    "GROUP_NORM_EPSILON",
     "MODEL_FILE",
     "UNITS",
     "WEIGHTS_FILE",
@@ -44,6 +49,8 @@ MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 
 NetType = Literal["resnet_50", "resnet_101", "resnet_152"]
+Family = Literal["slim", "timm"]
+Norm = Literal["folded", "group"]
 StorageType = Literal["float32", "float16"]
 
 UNITS: dict[NetType, tuple[int, int, int, int]] = {
@@ -53,8 +60,15 @@ UNITS: dict[NetType, tuple[int, int, int, int]] = {
 }
 """Bottleneck units in each of the four blocks."""
 
+GROUPS = 32
+"""Of channels, in group norm."""
+
+GROUP_NORM_EPSILON = 1e-5
+"""Added to the variance by PyTorch's group norm."""
+
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Label = Annotated[str, Meta(min_length=1, max_length=200)]
+Deviation = Annotated[float, Meta(gt=0, lt=1e6)]
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,7 +80,9 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Name of the folder that was read, not its path."""
     snapshot: str = ""
     iterations: int | None = None
-    """Training iterations of the snapshot."""
+    """Training iterations of the snapshot, as DeepLabCut's TensorFlow code counts."""
+    epochs: int | None = None
+    """Training epochs of the snapshot, as DeepLabCut 3 counts."""
     task: str = ""
     """DeepLabCut's `Task`."""
     date: str = ""
@@ -101,6 +117,17 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Whether the network has a head for location refinement."""
     mean_pixel: tuple[float, float, float] = (123.68, 116.779, 103.939)
     """Subtracted from every pixel; red, green, blue; 0 to 255."""
+    std_pixel: tuple[Deviation, Deviation, Deviation] = (1.0, 1.0, 1.0)
+    """Every pixel is divided by it after that."""
+    family: Family = "slim"
+    """Whose ResNet it is, tf_slim's (DeepLabCut's TensorFlow code) or timm's (DeepLabCut 3): they differ in where a
+    block strides and dilates, in how the max pool pads, and in the last row and column of the maps."""
+    norm: Norm = "folded"
+    """Batch norm, folded into the convolutions, or group norm (only `timm`)."""
+    apply_sigmoid: bool = True
+    """Whether the likelihood is the sigmoid of what the head says, or that itself."""
+    clip_scores: bool = False
+    """Whether the likelihood is clipped to 0 to 1."""
     scorer: Text
     """Name that DeepLabCut gives to this snapshot's predictions; part of its file names."""
     source: ModelSource
@@ -108,6 +135,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         if len(set(self.bodyparts)) != len(self.bodyparts):
             raise ValueError("body parts appear twice")
+        if self.norm == "group" and self.family != "timm":
+            raise ValueError("group norm exists in the timm family only")
         strangers = {part for pair in self.skeleton for part in pair} - set(self.bodyparts)
         if strangers:
             raise ValueError(f"the skeleton names body parts that the model lacks: {', '.join(sorted(strangers))}")
@@ -137,13 +166,15 @@ def expected_tensors(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     -------
     dict[str, tuple[int, ...]]
         `conv1/kernel`, `conv1/bias`, then `block{b}/unit_{u}/{shortcut,conv1,conv2,conv3}/...`, `part_pred/...` and,
-        with location refinement, `locref_pred/...`.
+        with location refinement, `locref_pred/...`. With group norm, `gamma` and `beta` stand in the place of `bias`,
+        but in the heads.
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
     def conv(name: str, size: int, inputs: int, outputs: int) -> None:
         shapes[f"{name}/kernel"] = (size, size, inputs, outputs)
-        shapes[f"{name}/bias"] = (outputs,)
+        for vector in ("gamma", "beta") if spec.norm == "group" else ("bias",):
+            shapes[f"{name}/{vector}"] = (outputs,)
 
     conv("conv1", 7, 3, 64)
     channels = 64

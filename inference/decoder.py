@@ -95,7 +95,16 @@ def decode_double_loop(
     return poses
 
 
-def decode_graph(part_logits: Any, locref: Any | None, *, parts: int, stride: float, locref_stdev: float) -> Any:
+def decode_graph(
+    part_logits: Any,
+    locref: Any | None,
+    *,
+    parts: int,
+    stride: float,
+    locref_stdev: float,
+    apply_sigmoid: bool = True,
+    clip_scores: bool = False,
+) -> Any:
     """Decode within a Keras graph, whatever the backend and the height and width of the maps.
 
     Parameters
@@ -108,6 +117,11 @@ def decode_graph(part_logits: Any, locref: Any | None, *, parts: int, stride: fl
         K.
     stride, locref_stdev
         As in `decode_numpy`.
+    apply_sigmoid
+        Whether the likelihood is the sigmoid of the maps, or the maps themselves, as of the Gaussians that
+        DeepLabCut 3 trains its networks to draw.
+    clip_scores
+        Whether the likelihood is clipped to 0 to 1 in the end; the peak is sought before that.
 
     Returns
     -------
@@ -120,7 +134,7 @@ def decode_graph(part_logits: Any, locref: Any | None, *, parts: int, stride: fl
         """(B, h, w, K) to (B, K, h * w): the peak is then sought along the last axis."""
         return layers.Reshape((parts, -1))(ops.transpose(maps, (0, 3, 1, 2)))
 
-    scoremap = ops.sigmoid(part_logits)
+    scoremap = ops.sigmoid(part_logits) if apply_sigmoid else part_logits
     # Every cell's own position is made by counting ones, since height and width may be known only when a frame comes.
     # The peak comes from top_k: OpenVINO cannot convert what argmax becomes in TensorFlow, and of equals top_k too
     # takes the first.
@@ -131,6 +145,8 @@ def decode_graph(part_logits: Any, locref: Any | None, *, parts: int, stride: fl
         x = x + locref[:, :, :, 0::2] * locref_stdev
         y = y + locref[:, :, :, 1::2] * locref_stdev
     likelihood, peak = ops.top_k(flat(scoremap), 1)
+    if clip_scores:
+        likelihood = ops.clip(likelihood, 0.0, 1.0)
     picked = [ops.take_along_axis(flat(maps), peak, axis=-1) for maps in (x, y)]
     return ops.concatenate([*picked, likelihood], axis=-1)
 

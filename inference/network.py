@@ -1,18 +1,26 @@
 """The network: DeepLabCut's ResNet with two deconvolution heads, defined once in Keras 3 for every backend.
 
-It is slim's ResNet v1 at output stride 16 as DeepLabCut's TensorFlow code builds it (He et al. 2016, "Deep residual
-learning for image recognition"; tf_slim `resnet_v1`, `resnet_utils`), with batch norm folded into the convolutions:
+It is the ResNet of He et al. 2016 ("Deep residual learning for image recognition") at output stride 16, in two
+families. That of DeepLabCut's TensorFlow code is slim's (tf_slim `resnet_v1`, `resnet_utils`):
 
 - the stride of a block sits in its *last* unit; block 3 keeps its resolution and block 4 is dilated by 2 instead;
 - strided convolutions pad by hand, as PyTorch does, but the max pool pads as TensorFlow's SAME does, unlike PyTorch's;
 - a transposed convolution with stride 2 leaves maps of twice ceil(size / 16) cells, eight pixels apart.
+
+That of DeepLabCut 3 is timm's (`timm.models.resnet`):
+
+- the stride sits in the *first* unit of blocks 2 and 3; block 4 is dilated by 2 from its second unit on;
+- the max pool pads by one on all sides;
+- nothing is cut off the maps: they have one row and one column more.
+
+Batch norm is folded into the convolutions; group norm (Wu & He 2018) stays and is computed in float32.
 
 Nothing here belongs to TensorFlow alone, so that `KERAS_BACKEND=jax` runs it and OpenVINO converts it.
 """
 
 from typing import Any, Literal
 
-from posestream.inference.bundle import UNITS, ModelBundle
+from posestream.inference.bundle import GROUP_NORM_EPSILON, GROUPS, UNITS, ModelBundle
 from posestream.inference.decoder import decode_graph
 
 __all__ = ["PixelFormat", "Precision", "build_network"]
@@ -51,7 +59,7 @@ def build_network(
     keras.Model
         From uint8 (B, H, W, C), C being 1 or 3, to float32 (B, K, 3) of x and y in pixels and likelihood. Without
         `decode` to `[part_logits]` or `[part_logits, locref]`, float32 (B, h, w, K) and (B, h, w, 2K) with
-        h = 2 * ceil(H / 16), w likewise.
+        h = 2 * ceil(H / 16) in the slim family and one more in timm's, w likewise.
     """
     import keras
     from keras import layers
@@ -59,18 +67,25 @@ def build_network(
     spec = bundle.spec
     channels = 1 if pixel_format == "gray8" else 3
     frames = keras.Input((height, width, channels), dtype="uint8", name="frames")
-    features = _Resnet(bundle, precision).features(_centred(frames, pixel_format, spec.mean_pixel))
+    features = _Resnet(bundle, precision).features(_normalised(frames, pixel_format, spec.mean_pixel, spec.std_pixel))
     features = layers.Activation("linear", dtype="float32", name="features")(features)
 
     def head(name: str) -> Any:
         outputs = bundle.weights[f"{name}/bias"].size
-        return layers.Conv2DTranspose(outputs, 3, strides=2, padding="same", dtype="float32", name=name)(features)
+        padding = "same" if spec.family == "slim" else "valid"
+        return layers.Conv2DTranspose(outputs, 3, strides=2, padding=padding, dtype="float32", name=name)(features)
 
     logits = head("part_pred")
     locref = head("locref_pred") if spec.location_refinement else None
     if decode:
         outputs = decode_graph(
-            logits, locref, parts=len(spec.bodyparts), stride=float(spec.stride), locref_stdev=spec.locref_stdev
+            logits,
+            locref,
+            parts=len(spec.bodyparts),
+            stride=float(spec.stride),
+            locref_stdev=spec.locref_stdev,
+            apply_sigmoid=spec.apply_sigmoid,
+            clip_scores=spec.clip_scores,
         )
     else:
         outputs = [logits] if locref is None else [logits, locref]
@@ -78,13 +93,18 @@ def build_network(
     model.trainable = False
     for layer in model.layers:
         if layer.weights:
-            name = layer.name.replace(".", "/")
-            layer.set_weights([bundle.weights[f"{name}/kernel"], bundle.weights[f"{name}/bias"]])
+            name = layer.name.removesuffix(".norm").replace(".", "/")
+            layer.set_weights([bundle.weights[f"{name}/{weight.name}"] for weight in layer.weights])
     return model
 
 
-def _centred(frames: Any, pixel_format: PixelFormat, mean_pixel: tuple[float, float, float]) -> Any:
-    """Float32 RGB minus the mean colour, from uint8 in any pixel format."""
+def _normalised(
+    frames: Any,
+    pixel_format: PixelFormat,
+    mean_pixel: tuple[float, float, float],
+    std_pixel: tuple[float, float, float],
+) -> Any:
+    """Float32 RGB minus the mean colour and divided by its deviation, from uint8 in any pixel format."""
     import numpy as np
     from keras import ops
 
@@ -93,7 +113,10 @@ def _centred(frames: Any, pixel_format: PixelFormat, mean_pixel: tuple[float, fl
         pixels = ops.repeat(pixels, 3, axis=-1)
     elif pixel_format == "bgr24":
         pixels = ops.flip(pixels, axis=-1)
-    return pixels - np.asarray(mean_pixel, dtype=np.float32)
+    pixels = pixels - np.asarray(mean_pixel, dtype=np.float32)
+    if std_pixel == (1.0, 1.0, 1.0):
+        return pixels
+    return pixels / np.asarray(std_pixel, dtype=np.float32)
 
 
 class _Resnet:
@@ -102,19 +125,26 @@ class _Resnet:
     def __init__(self, bundle: ModelBundle, precision: Precision) -> None:
         self._bundle = bundle
         self._precision = precision
+        self._timm = bundle.spec.family == "timm"
 
     def features(self, pixels: Any) -> Any:
-        """Activations of block 4: (B, ceil(H / 16), ceil(W / 16), 2048) from centred float32 pixels (B, H, W, 3)."""
+        """Activations of block 4: (B, ceil(H / 16), ceil(W / 16), 2048) from normalised float32 pixels (B, H, W, 3)."""
         from keras import layers
 
         policy = self._precision
         net = layers.Activation("linear", dtype=policy, name="to_precision")(pixels)
         net = self._conv(net, "conv1", strides=2, padding=3)
-        net = layers.MaxPooling2D(3, strides=2, padding="same", dtype=policy, name="pool1")(net)
+        if self._timm:  # what is padded with is below none of what a ReLU leaves
+            net = layers.ZeroPadding2D(1, dtype=policy, name="pool1.pad")(net)
+        padding = "valid" if self._timm else "same"
+        net = layers.MaxPooling2D(3, strides=2, padding=padding, dtype=policy, name="pool1")(net)
         for block, units in enumerate(UNITS[self._bundle.spec.net_type], start=1):
             for unit in range(1, units + 1):
-                strides = 2 if unit == units and block <= 2 else 1
-                net = self._unit(net, f"block{block}/unit_{unit}", strides, dilation=2 if block == 4 else 1)
+                if self._timm:
+                    strides, dilation = 2 if unit == 1 and block in (2, 3) else 1, 2 if unit > 1 and block == 4 else 1
+                else:
+                    strides, dilation = 2 if unit == units and block <= 2 else 1, 2 if block == 4 else 1
+                net = self._unit(net, f"block{block}/unit_{unit}", strides, dilation)
         return net
 
     def _unit(self, net: Any, name: str, strides: int, dilation: int) -> Any:
@@ -142,20 +172,26 @@ class _Resnet:
         dilation: int = 1,
         activation: str | None = "relu",
     ) -> Any:
-        """Convolution with bias; SAME where that pads evenly, by hand where it would depend on the size."""
+        """Convolution with bias or norm; SAME where that pads evenly, by hand where it would depend on the size."""
         from keras import layers
 
         size, _, _, filters = self._bundle.weights[f"{name}/kernel"].shape
         dotted = name.replace("/", ".")
         if padding and strides > 1:
             net = layers.ZeroPadding2D(padding, dtype=self._precision, name=f"{dotted}.pad")(net)
-        return layers.Conv2D(
+        grouped = self._bundle.spec.norm == "group"
+        net = layers.Conv2D(
             filters,
             size,
             strides=strides,
             padding="same" if padding and strides == 1 else "valid",
             dilation_rate=dilation,
-            activation=activation,
+            activation=None if grouped else activation,
+            use_bias=not grouped,
             dtype=self._precision,
             name=dotted,
         )(net)
+        if not grouped:
+            return net
+        norm = layers.GroupNormalization(GROUPS, epsilon=GROUP_NORM_EPSILON, dtype="float32", name=f"{dotted}.norm")
+        return layers.Activation(activation or "linear", dtype=self._precision, name=f"{dotted}.out")(norm(net))

@@ -178,7 +178,7 @@ def recover(session: Path) -> None:
 
 @main.group()
 def model() -> None:
-    """Import and inspect networks."""
+    """Import, inspect and check networks."""
 
 
 @model.command("import")
@@ -186,7 +186,7 @@ def model() -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
 def model_import(source: Path, bundle: Path, dtype: Any) -> None:
-    """Convert SOURCE, a DeepLabCut train folder, to the model bundle BUNDLE."""
+    """Convert SOURCE, whatever DeepLabCut left, to the model bundle BUNDLE."""
     from posestream.inference.errors import ModelError
     from posestream.inference.models import load_model
 
@@ -216,6 +216,40 @@ def model_info(source: Path, as_json: bool) -> None:
         return
     for key, value in spec.items():
         click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+
+
+@model.command("check")
+@click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--video", type=click.Path(path_type=Path), help="Run on its frames; noise of 640x480 where not given.")
+@click.option(
+    "--against", multiple=True, type=click.Path(path_type=Path), help="Poses that DeepLabCut gave (.npz); repeatable."
+)
+@click.option(
+    "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Without --against: how many."
+)
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512))
+@click.option(
+    "--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def model_check(source: Path, as_json: bool, **options: Any) -> None:
+    """Run MODEL: frames a second, and the difference from poses that DeepLabCut gave.
+
+    Exit status 1: a pose differs by more than 0.05 px or 0.001 in likelihood. Where two peaks tie within 0.0001, only
+    the likelihoods are compared.
+    """
+    from posestream.inference.errors import ModelError
+    from posestream.stream.model_check import check_model, print_check
+
+    try:
+        result = check_model(source, **options)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_check(result)
+    sys.exit(OK if result["within_limits"] else FAILED)
 
 
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:

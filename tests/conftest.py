@@ -38,3 +38,11 @@ def lmtracker_folder() -> Path:
     if not found:
         pytest.skip(f"no network in {home}; the README's demo command puts it there; or set POSESTREAM_LMTRACKER")
     return found[0].parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Converted models of the tests go to a folder of their own, and none that the user has is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POSESTREAM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

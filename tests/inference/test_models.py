@@ -26,10 +26,8 @@ def test_the_named_snapshot_is_taken(train_folder: Path) -> None:
         load_model(train_folder / "snapshot-9000")
 
 
-def test_project_root_names_its_train_folders(train_folder: Path) -> None:
-    with pytest.raises(ModelError, match="whole DeepLabCut project") as caught:
-        load_model(train_folder.parents[3])
-    assert str(train_folder) in str(caught.value)
+def test_project_stands_for_its_newest_network(train_folder: Path, bundle) -> None:
+    assert load_model(train_folder.parents[3]).spec == bundle.spec
 
 
 @pytest.mark.parametrize(
@@ -38,9 +36,13 @@ def test_project_root_names_its_train_folders(train_folder: Path) -> None:
         ([], "nothing", r"^No such model: .*nothing\. A model is"),
         ([], "lmtracker", "No such model"),
         (["a/notes.txt"], "a", r"neither model\.json nor pose_cfg\.yaml"),
-        (["a/snapshot-200.pt"], "a/snapshot-200.pt", "PyTorch snapshot"),
-        (["a/train/pytorch_config.yaml", "a/train/snapshot-200.pt"], "a", "PyTorch snapshots"),
-        (["a/pose_cfg.yaml", "a/snapshot-5.pb"], "a", r"TensorFlow graph \(\.pb\)"),
+        (["a/pytorch_config.yaml"], "a", r"no snapshot-N\.pt"),
+        (["a/one.pt", "a/two.pt"], "a", "several PyTorch files"),
+        (["a/train/pytorch_config.yaml", "a/train/snapshot-200.pt"], "a", r"not DeepLabCut's pytorch_config\.yaml"),
+        (["a/pose_cfg.yaml", "a/snapshot-5.pb"], "a", "not a DeepLabCut pose_cfg"),
+        (["a/snapshot-5.pb"], "a", r"no pose_cfg\.yaml"),
+        (["a/snapshot-5.pb"], "a/snapshot-5.pb", r"pose_cfg\.yaml cannot be read"),
+        (["a/dlc-models/iteration-0/b/train/pose_cfg.yaml"], "a", "none of its networks has a snapshot"),
         (["a/pose_cfg.yaml"], "a", r"no snapshot-N\.index"),
         (["a/snapshot-5.index"], "a", r"no pose_cfg\.yaml"),
         (["a/video.mp4"], "a/video.mp4", "a file of another kind"),

@@ -1,6 +1,8 @@
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 HEAVY = {"av", "cv2", "keras", "msgspec", "numpy", "pandas", "pydantic", "rich", "tables", "tensorflow", "zmq"}
@@ -44,3 +46,18 @@ def test_a_model_is_converted_and_described(posestream, random_model, tmp_path) 
     status, _, err = posestream("model", "info", tmp_path).end()
     assert status == 2
     assert "not a model" in err
+
+
+def test_a_model_is_held_against_recorded_poses(posestream, random_model, tmp_path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    np.savez(tmp_path / "poses.npz", frames_bgr=frames, poses=np.full((3, 4, 3), 5.0), seconds=np.ones(3))
+    check = ("model", "check", random_model, "--json")
+    status, out, _ = posestream(*check, "--against", tmp_path / "poses.npz").end()
+    assert status == 1
+    assert json.loads(out)["rows"][0]["within_limits"] is False
+    status, out, _ = posestream("model", "check", random_model, "--frames", "1").end()
+    assert status == 0
+    assert "frames per second" in out
+    status, _, err = posestream(*check, "--against", tmp_path / "none.npz").end()
+    assert status == 2
+    assert "not an archive of poses" in err

@@ -1,0 +1,58 @@
+"""Unpack the `.tar.gz` of an exported network, as DeepLabCut and its model zoo ship them, with nothing else in it."""
+
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from posestream.inference.errors import ModelError
+from posestream.inference.pose_config import CONFIG_FILE
+
+__all__ = ["unpacked"]
+
+LARGEST_BYTES = 4 * 2**30
+MOST_MEMBERS = 1000
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """Give a temporary folder with the archive's `pose_cfg.yaml` and frozen graph; it is removed afterwards.
+
+    Raises
+    ------
+    ModelError
+        The archive is damaged, too large, lacks one of the two, or holds links or paths that lead out of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="posestream-") as temporary:
+        try:
+            with tarfile.open(archive, "r:*") as tar:
+                inside = _extract(archive, tar, Path(temporary))
+        except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
+            raise ModelError(f"{archive} cannot be unpacked: {error}. Download or copy it again.") from error
+        yield inside
+
+
+def _extract(archive: Path, tar: tarfile.TarFile, folder: Path) -> Path:
+    """Extract what is needed and return the folder of the network."""
+    total = 0
+    configs: list[Path] = []
+    for number, member in enumerate(tar, start=1):
+        total += member.size
+        if number > MOST_MEMBERS or total > LARGEST_BYTES:
+            raise ModelError(
+                f"{archive} unpacks to more than {MOST_MEMBERS} files or {LARGEST_BYTES:,} bytes: it is no network."
+            )
+        if not (member.isreg() or member.isdir()):
+            raise ModelError(f"{archive} holds {member.name!r}, which is a link or a device. It is not unpacked.")
+        name = Path(member.name).name
+        if member.isreg() and not name.startswith(".") and (name == CONFIG_FILE or name.endswith(".pb")):
+            tar.extract(member, folder, filter="data")
+            if name == CONFIG_FILE:
+                configs.append(folder / member.name)
+    if len(configs) != 1:
+        raise ModelError(
+            f"{archive} holds {len(configs)} files {CONFIG_FILE}, not one: it is no network that DeepLabCut exported."
+        )
+    return configs[0].parent

@@ -1,0 +1,99 @@
+"""`posestream model check`: run a model here, and hold it against what DeepLabCut said."""
+
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from posestream.inference.check import compare, read_recorded, run_batches, video_frames
+from posestream.inference.engine import TensorFlowEngine
+from posestream.inference.errors import ModelError
+from posestream.inference.models import load_model
+from posestream.inference.network import Precision
+
+__all__ = ["check_model", "print_check"]
+
+NOISE_SIZE = (480, 640)
+
+
+def check_model(
+    source: Path,
+    *,
+    video: Path | None,
+    against: tuple[Path, ...],
+    frames: int,
+    batch_size: int,
+    precision: Precision,
+) -> dict[str, Any]:
+    """Run a model, and return what is to be shown.
+
+    Raises
+    ------
+    ModelError
+        The model, the video or an archive cannot be read, or they do not go together.
+    """
+    bundle = load_model(source)
+    engine = TensorFlowEngine(bundle, precision)
+    rows: list[dict[str, Any]] = []
+    for path in against:
+        recorded = read_recorded(path, video)
+        poses, per_second = run_batches(engine, recorded.frames, recorded.pixel_format, batch_size)
+        difference = compare(bundle, recorded, poses)
+        rows.append(
+            {
+                "archive": recorded.name,
+                "size": _size(recorded.frames),
+                "pixels": recorded.pixel_format,
+                **asdict(difference),
+                "frames_per_second": per_second,
+                "deeplabcut_frames_per_second": recorded.frames_per_second,
+                "within_limits": difference.within_limits,
+            }
+        )
+    if not against:
+        rng = np.random.default_rng(0)
+        if video is None:
+            pictures = rng.integers(0, 256, (frames, *NOISE_SIZE, 3), dtype=np.uint8)
+        elif not (read := list(islice(video_frames(video), frames))):
+            raise ModelError(f"{video} has no frames.")
+        else:
+            pictures = np.stack(read)
+        _, per_second = run_batches(engine, pictures, "rgb24", batch_size)
+        what = {"size": _size(pictures), "pixels": "rgb24", "frames": len(pictures), "frames_per_second": per_second}
+        rows.append(what)
+    return {
+        "model": bundle.spec.name,
+        "engine": engine.name,
+        "precision": engine.precision,
+        "batch_size": batch_size,
+        "rows": rows,
+        "within_limits": all(row.get("within_limits", True) for row in rows),
+    }
+
+
+def print_check(result: dict[str, Any]) -> None:
+    """Print the result for people, as a table in Markdown."""
+    click.echo(f"{result['model']}, {result['engine']} {result['precision']}, batches of {result['batch_size']}")
+    rows = [{key.replace("_", " "): _shown(key, value) for key, value in row.items()} for row in result["rows"]]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    click.echo("| " + " | ".join(name.ljust(width) for name, width in widths.items()) + " |")
+    click.echo("|" + "|".join("-" * (width + 2) for width in widths.values()) + "|")
+    for row in rows:
+        click.echo("| " + " | ".join(row[name].ljust(width) for name, width in widths.items()) + " |")
+
+
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if not isinstance(value, float):
+        return str(value)
+    if key.endswith("likelihood"):
+        return f"{value:.1e}"
+    return f"{value:.1f}" if key.endswith("per_second") else f"{value:.6f}"
+
+
+def _size(frames: Any) -> str:
+    return f"{frames.shape[2]}x{frames.shape[1]}"
