@@ -1,11 +1,13 @@
 """Unpack the `.tar.gz` of an exported network, as DeepLabCut and its model zoo ship them, with nothing else in it."""
 
+import io
+import shutil
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from posestream.inference.errors import ModelError
 from posestream.inference.pose_config import CONFIG_FILE
@@ -48,11 +50,23 @@ def _extract(archive: Path, tar: tarfile.TarFile, folder: Path) -> Path:
             raise ModelError(f"{archive} holds {member.name!r}, which is a link or a device. It is not unpacked.")
         name = Path(member.name).name
         if member.isreg() and not name.startswith(".") and (name == CONFIG_FILE or name.endswith(".pb")):
-            tar.extract(member, folder, filter="data")
+            target = _inside(archive, member, folder)
+            target.parent.mkdir(exist_ok=True)
+            with tar.extractfile(member) or io.BytesIO() as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
             if name == CONFIG_FILE:
-                configs.append(folder / member.name)
+                configs.append(target)
     if len(configs) != 1:
         raise ModelError(
             f"{archive} holds {len(configs)} files {CONFIG_FILE}, not one: it is no network that DeepLabCut exported."
         )
     return configs[0].parent
+
+
+def _inside(archive: Path, member: tarfile.TarInfo, folder: Path) -> Path:
+    """Where a member goes: its own folder's name and its own, and nothing that leads elsewhere on any system."""
+    # Not tarfile's own filter: Python has it from 3.11.4 on only.
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or any(mark in member.name for mark in ("\\", ":")):
+        raise ModelError(f"{archive} holds {member.name!r}, which leads out of it. It is not unpacked.")
+    return folder / (path.parent.name or "network") / path.name
