@@ -1,0 +1,219 @@
+"""Receiver, batcher, engine thread and pose publisher over real sockets, with an engine that can be told what to do."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from posestream.inference.batcher import Batcher
+from posestream.inference.pipeline import Pipeline
+from posestream.inference.pose_publisher import PosePublisher
+from posestream.inference.receiver import Receiver
+from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.messages import (
+    END,
+    SKIPPED,
+    Event,
+    FrameHeader,
+    MessageDecoder,
+    Pose,
+    StreamInfo,
+    encode_event,
+    encode_frame,
+)
+from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
+
+INFO = StreamInfo(camera="top", endpoint="", height=4, width=6, pixel_format="gray8")
+
+
+class ToldEngine:
+    """Gives each frame's first pixel as every coordinate; waits while it is held; fails when it is told to."""
+
+    name, precision, bodyparts = "told", "float32", ("a", "b")
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.go.set()
+        self.fail_after = 10**9
+        self.batches: list[int] = []
+
+    def prepare(self, *_: object, **__: object) -> None:
+        return
+
+    def run(self, frames: np.ndarray, pixel_format: str | None = None) -> np.ndarray:
+        assert self.go.wait(10)
+        if len(self.batches) >= self.fail_after:
+            raise RuntimeError("the engine broke")
+        self.batches.append(len(frames))
+        return np.broadcast_to(frames[:, 0, 0, 0][:, None, None].astype(np.float32), (len(frames), 2, 3)).copy()
+
+
+class Rig:
+    def __init__(self, context: zmq.Context, mode: str, batch_size: int) -> None:
+        self.camera = Publisher(context, local_endpoint("frames"), queue_bytes=2**22, message_bytes=24)
+        info = msgspec.structs.replace(INFO, endpoint=self.camera.endpoint)
+        self.batcher = Batcher(mode, batch_size, 10**12, 10**6)
+        self.publisher = PosePublisher(
+            context,
+            local_endpoint("poses"),
+            session="s",
+            streams=[info],
+            bodyparts=("a", "b"),
+            skeleton=(),
+            scorer="x",
+            keys=None,
+        )
+        self.receiver = Receiver(context, "s", [info], self.batcher, self.publisher, None)
+        self.engine = ToldEngine()
+        self.pipeline = Pipeline(self.engine, self.batcher, self.receiver, self.publisher)
+        self.reader = subscriber(
+            context, [self.publisher.endpoint], ["pose/", "event/"], queue_bytes=10**7, message_bytes=10**3
+        )
+        self.decoder = MessageDecoder()
+        self.until(lambda: self.camera.new_subscriptions() or self.camera.subscriptions)
+        self.until(lambda: (self.publisher.greet(), self.publisher._publisher.subscriptions >= 2)[1])
+
+    @staticmethod
+    def until(condition) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def send(self, *seqs: int, session: str = "s", width: int = 6) -> None:
+        for seq in seqs:
+            header = FrameHeader(
+                session=session,
+                camera="top",
+                seq=seq,
+                device_id=None,
+                device_time=None,
+                captured_ns=monotonic_ns(),
+                wall_ns=0,
+                sent_ns=monotonic_ns(),
+                height=4,
+                width=width,
+                pixel_format="gray8",
+            )
+            self.camera.send(encode_frame(header, np.full((4, width, 1), seq % 256, np.uint8)))
+
+    def end(self, frames: int) -> None:
+        event = Event(
+            session="s", source="top", time_ns=0, wall_ns=0, level="info", name=END, text="", data={"frames": frames}
+        )
+        self.camera.send(encode_event(event))
+
+    def fates(self) -> tuple[list[int], dict[str, list[int]]]:
+        """Close the pipeline as the process does; frames that got a pose, and those that did not, by cause."""
+        self.batcher.close(drain=False)
+        self.pipeline.close()
+        self.receiver.close()
+        self.publisher.skipped(self.batcher.take_skipped())
+        self.publisher.end()
+        posed: list[int] = []
+        skipped: dict[str, list[int]] = {}
+        while True:
+            assert self.reader.poll(5_000)
+            match self.decoder.decode(self.reader.recv_multipart()):
+                case Pose(header=header, keypoints=keypoints):
+                    assert (keypoints == header.frame_seq % 256).all()
+                    posed.append(header.frame_seq)
+                case Event(name=name, data=data) if name == SKIPPED:
+                    skipped.setdefault(data["cause"], []).extend(range(data["first_seq"], data["last_seq"] + 1))
+                case Event(name=name) if name == END:
+                    return posed, skipped
+
+    def close(self) -> None:
+        self.reader.close()
+        self.camera.close()
+        self.publisher.close()
+
+
+@pytest.fixture
+def rigs(context: zmq.Context) -> Iterator:
+    made: list[Rig] = []
+
+    def make(mode: str = "every-frame", batch_size: int = 4) -> Rig:
+        made.append(Rig(context, mode, batch_size))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+def test_every_frame_comes_out_in_order_and_the_end_is_noticed(rigs) -> None:
+    rig = rigs()
+    rig.pipeline.start()
+    rig.send(*range(100))
+    rig.end(100)
+    rig.until(lambda: rig.pipeline.drained)
+    assert rig.fates() == (list(range(100)), {})
+    assert rig.pipeline.frames == sum(rig.engine.batches) == 100
+    assert max(rig.engine.batches) <= 4
+
+
+def test_a_busy_engine_gets_full_batches(rigs) -> None:
+    rig = rigs(batch_size=8)
+    rig.engine.go.clear()
+    rig.pipeline.start()
+    rig.send(*range(33))
+    rig.until(lambda: rig.receiver.received["top"] == 33)
+    rig.engine.go.set()
+    rig.end(33)
+    rig.until(lambda: rig.pipeline.drained)
+    assert rig.engine.batches.count(8) >= 3
+    assert rig.fates()[0] == list(range(33))
+
+
+def test_freshest_takes_the_newest_when_the_engine_is_free(rigs) -> None:
+    rig = rigs("freshest")
+    rig.engine.go.clear()
+    rig.pipeline.start()
+    rig.send(0)
+    rig.until(lambda: rig.receiver.received["top"] == 1 and not rig.batcher.waiting)
+    rig.send(*range(1, 10))
+    rig.until(lambda: rig.receiver.received["top"] == 10)
+    rig.engine.go.set()
+    rig.end(10)
+    rig.until(lambda: rig.pipeline.drained)
+    assert rig.fates() == ([0, 9], {"fresher-frame": list(range(1, 9))})
+
+
+def test_an_engine_that_fails_leaves_every_frame_explained(rigs) -> None:
+    rig = rigs()
+    rig.engine.fail_after = 3
+    rig.pipeline.start()
+    rig.send(*range(60))
+    rig.until(lambda: rig.receiver.received["top"] == 60 and rig.pipeline.error is not None)
+    assert str(rig.pipeline.error) == "the engine broke"
+    posed, skipped = rig.fates()
+    assert skipped["engine-error"]
+    assert sorted([*posed, *(seq for run in skipped.values() for seq in run)]) == list(range(60))
+
+
+def test_frames_that_never_arrive_are_lost_on_the_wire_with_their_numbers(rigs) -> None:
+    rig = rigs()
+    rig.pipeline.start()
+    rig.send(0, 1, 5, 6)
+    rig.end(9)
+    rig.until(lambda: rig.pipeline.drained)
+    assert rig.fates() == ([0, 1, 5, 6], {"lost-on-wire": [2, 3, 4, 7, 8]})
+
+
+def test_what_is_of_another_session_or_size_or_no_message_is_counted_and_dropped(rigs) -> None:
+    rig = rigs()
+    rig.pipeline.start()
+    rig.send(0, session="other")
+    rig.send(0, width=7)
+    rig.camera.send([b"frame/top/", b"\xc1", b""])
+    rig.send(0)
+    rig.end(1)
+    rig.until(lambda: rig.pipeline.drained)
+    assert rig.fates() == ([0], {})
+    assert rig.receiver.foreign == {"session": 1, "stream": 1}
+    assert rig.receiver.malformed == {"header": 1}
