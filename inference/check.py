@@ -25,7 +25,8 @@ from posestream.inference.bundle import ModelBundle
 from posestream.inference.decoder import sigmoid
 from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
-from posestream.inference.network import PixelFormat, build_network
+from posestream.inference.network import build_network
+from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "video_frames"]
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from posestream.inference.bundle import ModelBundle
 from posestream.inference.errors import ModelError
-from posestream.inference.network import PixelFormat, Precision, build_network
+from posestream.inference.network import Precision, build_network
+from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
 __all__ = ["Engine", "TensorFlowEngine"]
-
-CHANNELS: dict[PixelFormat, int] = {"gray8": 1, "rgb24": 3, "bgr24": 3}
 
 _log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from typing import Any, Literal
 
 from posestream.inference.bundle import GROUP_NORM_EPSILON, GROUPS, UNITS, ModelBundle
 from posestream.inference.decoder import decode_graph
+from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["PixelFormat", "Precision", "build_network"]
+__all__ = ["Precision", "build_network"]
 
-PixelFormat = Literal["gray8", "rgb24", "bgr24"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 
 from posestream.stream.wire.messages import Event
+from posestream.stream.wire.tables import LOST_STATES
 
 __all__ = ["TerminalDisplay", "print_summary"]
 
@@ -15,7 +16,6 @@ PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 LOSSES = ("lost_camera", "lost_queue")
-LOST_STATES = ("lost-camera", "lost-queue", "encoder-error", "interrupted")
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from posestream.stream.tables import read_frames, read_poses, read_skipped
+from posestream.stream.tables import read_frames, read_poses, read_skipped, skipped_frames
 from posestream.stream.video_times import decoded_times_us
 from posestream.stream.wire.tables import FrameState, whole_lines
 
@@ -87,8 +87,7 @@ def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64]) -> tuple[pd.D
 
 def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     poses, skipped, done = read_poses(folder), read_skipped(folder), []
-    runs = zip(skipped["first_seq"], skipped["last_seq"], strict=True)
-    fates = set(poses["frame_seq"]).union(*(range(first, last + 1) for first, last in runs))
+    fates = set(poses["frame_seq"]).union(skipped_frames(skipped).tolist())
     unknown = sorted(seq for seq in fates if seq >= _next_seq(frames))
     if unknown:
         # They were published and never reached the video: the camera's process was killed with them in its queue.

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.reconcile import reconcile_camera
 from posestream.stream.rig import Rig
@@ -10,6 +13,7 @@ from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
 from posestream.stream.tables import read_frames, read_poses, recorded_poses
 from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.tables import LOST_STATES
 
 __all__ = ["write_results"]
 
@@ -67,9 +71,11 @@ def write_results(
             if died:  # what was killed may have left a frame without its row, or without a word
                 texts = reconcile_camera(folder, videos[name], inferred=inference is not None)
                 problems += [f"camera {name}: {text}" for text in texts]
-            cameras[name] = summarize_camera(folder, info, videos[name], inferred=inference is not None)
-            if inference is not None and videos[name] is not None:
-                written = _write_deeplabcut(folder, videos[name], inference["model"], info, rig, started_ns, seconds)
+            frames, poses = read_frames(folder), read_poses(folder) if inference is not None else None
+            cameras[name] = summarize_camera(folder, info, videos[name], frames, poses)
+            if inference is not None and poses is not None and videos[name] is not None:
+                video, matrix = folder / videos[name], recorded_poses(frames, poses)
+                written = _write_deeplabcut(video, matrix, inference["model"], info, rig, started_ns, seconds)
                 cameras[name]["files"] = [f"{name}/{path.name}" for path in written]
         except (OSError, ValueError) as error:
             problems.append(f"camera {name}: results can't be written: {error}")
@@ -92,9 +98,14 @@ def write_results(
 
 
 def _write_deeplabcut(
-    folder: Path, video: str, model: dict[str, Any], info: StreamInfo, rig: Rig, started_ns: int, seconds: float
+    video: Path,
+    values: NDArray[np.float64],
+    model: dict[str, Any],
+    info: StreamInfo,
+    rig: Rig,
+    started_ns: int,
+    seconds: float,
 ) -> list[Path]:
-    values = recorded_poses(read_frames(folder), read_poses(folder))
     analysis = Analysis(
         start_s=started_ns / 1e9,
         stop_s=started_ns / 1e9 + seconds,
@@ -103,7 +114,7 @@ def _write_deeplabcut(
         width=info.width,
         batch_size=rig.inference.batch_size if rig.inference is not None else 1,
     )
-    return write_deeplabcut_files(folder / video, model, values, analysis)
+    return write_deeplabcut_files(video, model, values, analysis)
 
 
 def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
@@ -112,7 +123,7 @@ def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     for name, camera in cameras.items():
         frames, poses = camera.get("frames", {}), camera.get("poses", {})
-        for state in ("lost-camera", "lost-queue", "encoder-error", "interrupted"):
+        for state in LOST_STATES:
             if frames.get(state):
                 texts.append(f"camera {name}: {frames[state]} frames are not in the video ({state})")
         if every_frame and poses.get("skipped"):

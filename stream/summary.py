@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from posestream.stream.tables import read_frames, read_poses, read_skipped
+from posestream.stream.tables import read_skipped, skipped_frames
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import FrameState
 
@@ -24,7 +24,9 @@ STAGES = (
 )
 
 
-def summarize_camera(folder: Path, info: StreamInfo, video: str | None, *, inferred: bool) -> dict[str, Any]:
+def summarize_camera(
+    folder: Path, info: StreamInfo, video: str | None, frames: pd.DataFrame, poses: pd.DataFrame | None
+) -> dict[str, Any]:
     """Sum up a camera's folder.
 
     Parameters
@@ -35,8 +37,8 @@ def summarize_camera(folder: Path, info: StreamInfo, video: str | None, *, infer
         Its stream.
     video
         Name of the video file; none where it was not recorded.
-    inferred
-        Whether poses were asked for.
+    frames, poses
+        Its tables, as `posestream.stream.tables` reads them; no poses where none were asked for.
 
     Returns
     -------
@@ -44,7 +46,6 @@ def summarize_camera(folder: Path, info: StreamInfo, video: str | None, *, infer
         JSON: `frames` by state, `rate_hz`, `video`, `poses`, `latency_ms`, and `unexplained`, frames whose fate
         nobody wrote down, which is 0 unless a process was killed.
     """
-    frames = read_frames(folder)
     states = frames["state"].value_counts()
     delivered = frames["seq"].notna()
     summary: dict[str, Any] = {
@@ -60,17 +61,14 @@ def summarize_camera(folder: Path, info: StreamInfo, video: str | None, *, infer
             "bytes": size,
             "compression": round(recorded * info.frame_bytes / size, 1) if size else None,
         }
-    if inferred:
-        summary |= _poses(folder, frames.loc[delivered, "seq"])
+    if poses is not None:
+        summary |= _poses(poses, read_skipped(folder), frames.loc[delivered, "seq"])
     return summary
 
 
-def _poses(folder: Path, captured: "pd.Series[Any]") -> dict[str, Any]:
-    poses, skipped = read_poses(folder), read_skipped(folder)
+def _poses(poses: pd.DataFrame, skipped: pd.DataFrame, captured: "pd.Series[Any]") -> dict[str, Any]:
     by_cause = skipped.groupby("cause")["count"].sum()
-    explained = set(poses["frame_seq"])
-    for first, last in zip(skipped["first_seq"], skipped["last_seq"], strict=True):
-        explained.update(range(first, last + 1))
+    explained = set(poses["frame_seq"]).union(skipped_frames(skipped).tolist())
     return {
         "poses": {
             "recorded": len(poses),

@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import Any, Protocol
 
+import msgspec
 import zmq
 
 from posestream.stream.children import Child
@@ -289,7 +290,7 @@ class Supervisor:
 
     def _details(self) -> dict[str, Any]:
         cameras = {
-            name: {"stream": _plain(child.armed.stream), **child.armed.details}
+            name: {"stream": msgspec.to_builtins(child.armed.stream), **child.armed.details}
             for name, child in self._cameras.items()
             if child.armed is not None
         }
@@ -405,7 +406,7 @@ class Supervisor:
 
     def _note(self, event: Event) -> None:
         if self._event_log is not None and not self._event_log.closed:
-            self._event_log.write(json.dumps(_plain(event)) + "\n")
+            self._event_log.write(json.dumps(msgspec.to_builtins(event)) + "\n")
         self._display.event(event)
 
     def _send(self, child: Child, command: Command) -> None:
@@ -421,9 +422,3 @@ class Supervisor:
             "inference": self._inference.values if self._inference is not None else None,
             "rates": {name: info.rate_hz for name, info in self._streams().items()},
         }
-
-
-def _plain(value: Any) -> Any:
-    import msgspec
-
-    return msgspec.to_builtins(value)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.wire.tables import POSE_COLUMNS, FrameState, whole_lines
 
-__all__ = ["read_frames", "read_poses", "read_skipped", "recorded_poses"]
+__all__ = ["read_frames", "read_poses", "read_skipped", "recorded_poses", "skipped_frames"]
 
 _WHOLE = "Int64"  # a whole number, or nothing
 _FRAME_TYPES = dict.fromkeys(
@@ -34,6 +34,12 @@ def read_poses(folder: Path) -> pd.DataFrame:
 def read_skipped(folder: Path) -> pd.DataFrame:
     """Read `skipped.csv`; columns are `SKIPPED_COLUMNS`."""
     return _read(folder / "skipped.csv", {"first_seq": _WHOLE, "last_seq": _WHOLE, "count": _WHOLE, "cause": "string"})
+
+
+def skipped_frames(skipped: pd.DataFrame) -> NDArray[np.int64]:
+    """Give the number of every frame in the runs of `skipped.csv`, as often as it stands there."""
+    runs = zip(skipped["first_seq"], skipped["last_seq"], strict=True)
+    return np.concatenate([np.array([], np.int64), *(np.arange(first, last + 1) for first, last in runs)])
 
 
 def recorded_poses(frames: pd.DataFrame, poses: pd.DataFrame) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from posestream.stream.tables import read_frames, read_poses, read_skipped, recorded_poses
+from posestream.stream.tables import read_frames, read_poses, read_skipped, recorded_poses, skipped_frames
 from posestream.stream.video_times import decoded_times_us
 from posestream.stream.wire.tables import FrameState
 
@@ -144,10 +144,8 @@ def _pose_rows(frames: pd.DataFrame, poses: pd.DataFrame, skipped: pd.DataFrame)
     posed = poses["frame_seq"].to_numpy(np.int64)
     if (np.diff(posed) <= 0).any():
         yield "poses.csv: frames are not in order, or have two poses"
-    runs = zip(skipped["first_seq"], skipped["last_seq"], strict=True)
-    passed = np.concatenate([np.arange(first, last + 1) for first, last in runs] or [np.array([], np.int64)])
     delivered = frames["seq"].dropna().to_numpy(np.int64)
-    fates, counts = np.unique(np.concatenate([posed, passed]), return_counts=True)
+    fates, counts = np.unique(np.concatenate([posed, skipped_frames(skipped)]), return_counts=True)
     if (counts > 1).any():
         yield f"{int((counts > 1).sum())} frames have a pose and a word why not, or two words"
     strangers, silent = np.setdiff1d(fates, delivered), np.setdiff1d(delivered, fates)

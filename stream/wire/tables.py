@@ -9,10 +9,12 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 __all__ = [
     "FRAME_COLUMNS",
+    "LOST_STATES",
     "POSE_COLUMNS",
     "SKIPPED_COLUMNS",
     "FrameState",
@@ -20,8 +22,6 @@ __all__ = [
     "pose_columns",
     "whole_lines",
 ]
-
-from enum import StrEnum
 
 
 class FrameState(StrEnum):
@@ -40,6 +40,9 @@ class FrameState(StrEnum):
     NOT_RECORDED = "not-recorded"
     """The camera runs without recording."""
 
+
+LOST_STATES = (FrameState.LOST_CAMERA, FrameState.LOST_QUEUE, FrameState.ENCODER_ERROR, FrameState.INTERRUPTED)
+"""States of frames that should be in the video and are not."""
 
 FRAME_COLUMNS = (
     "seq",  # number of the frame in the stream; empty where the device lost it
