@@ -5,9 +5,9 @@ from collections import deque
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posestream.acquisition.camera import Camera, CameraFormat, Capture, EndOfStream
+from posestream.acquisition.camera import Camera, CameraFormat, Capture, EndOfStream, Pixels
+from posestream.acquisition.depth import EightBits
 from posestream.acquisition.frame_table import DeviceIds
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
@@ -50,6 +50,11 @@ class CaptureThread:
         The session's id.
     silent_s
         Seconds without a frame after which the camera is said to be silent.
+
+    Raises
+    ------
+    CameraError
+        Where the format's levels can't be.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class CaptureThread:
     ) -> None:
         self._camera, self._format, self._publisher = camera, camera_format, publisher
         self._info, self._session, self._silent_ns = info, session, round(silent_s * 1e9)
+        self._eight_bits = EightBits(camera_format) if camera_format.bits > 8 else None
         self._recorder: Recorder | None = None
         self._follower: PoseFollower | None = None
         self._begun, self._stopping = threading.Event(), threading.Event()
@@ -119,7 +125,7 @@ class CaptureThread:
     def _capture(self, recorder: Recorder) -> None:
         name = self._info.camera
         heard_ns, silent = monotonic_ns(), False
-        out = np.empty(self._format.shape, np.uint8)
+        out = np.empty(self._format.shape, self._format.dtype)
         while not self._stopping.is_set():
             self._greet()
             if self._follower is not None and not self._follower.wait(self.captured, READ_S):
@@ -139,13 +145,14 @@ class CaptureThread:
             heard_ns, silent = now, False
             self._deliver(recorder, capture, out)
             # The recorder and the socket hold on to the frame's memory for as long as they need it.
-            out = np.empty(self._format.shape, np.uint8)
+            out = np.empty(self._format.shape, self._format.dtype)
 
-    def _deliver(self, recorder: Recorder, capture: Capture, pixels: NDArray[np.uint8]) -> None:
+    def _deliver(self, recorder: Recorder, capture: Capture, pixels: Pixels) -> None:
         seq = self.captured
+        published = pixels if self._eight_bits is None else self._eight_bits.scale(pixels)
         frame_wall_ns = wall_ns() - (monotonic_ns() - capture.captured_ns)
         seen = self._ids.see(capture.device_id)
-        kept = recorder.put(seq, capture, frame_wall_ns, seen, pixels)
+        kept = recorder.put(seq, capture, frame_wall_ns, seen, pixels if recorder.deep else published)
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
@@ -160,7 +167,7 @@ class CaptureThread:
             pixel_format=self._format.pixel_format,
             truth=capture.truth,
         )
-        self._publisher.send(encode_frame(header, pixels))
+        self._publisher.send(encode_frame(header, published))
         self.first_ns = capture.captured_ns if seq == 0 else self.first_ns
         self.last_ns = capture.captured_ns
         self.captured += 1

@@ -10,10 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from posestream.acquisition.camera import CameraFormat, Capture
+from posestream.acquisition.camera import CameraFormat, Capture, Pixels
 from posestream.acquisition.encoder import EncoderError, VideoWriter
 from posestream.acquisition.frame_table import FrameTable, Seen
 from posestream.stream.wire.jobs import RecordingSettings
@@ -31,7 +28,7 @@ class _Entry:
     capture: Capture
     wall_ns: int
     seen: Seen
-    pixels: NDArray[np.uint8] | None
+    pixels: Pixels | None
     """None: the queue was full."""
 
 
@@ -80,7 +77,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder")
         self._thread.start()
 
-    def put(self, seq: int, capture: Capture, wall_ns: int, seen: Seen, pixels: NDArray[np.uint8]) -> bool:
+    def put(self, seq: int, capture: Capture, wall_ns: int, seen: Seen, pixels: Pixels) -> bool:
         """Hand over a frame; never waits.
 
         Parameters
@@ -94,7 +91,7 @@ class Recorder:
         seen
             What its device id said of the frames before.
         pixels
-            (height, width, channels) uint8; must not change any more.
+            (height, width, channels), uint16 where `deep`, else uint8; must not change any more.
 
         Returns
         -------
@@ -110,6 +107,11 @@ class Recorder:
             self.longest_queue = max(self.longest_queue, len(self._queue))
             self._changed.notify()
         return room
+
+    @property
+    def deep(self) -> bool:
+        """Whether it takes the camera's own values of more than 8 bits, not frames scaled to 8 bits."""
+        return self._video is not None and self._video.deep
 
     @property
     def states(self) -> dict[str, int]:
@@ -180,7 +182,7 @@ class Recorder:
     def _lost(self, entry: _Entry, state: FrameState) -> None:
         self._table.lost(entry.seq, entry.capture, entry.wall_ns, state, entry.seen.note)
 
-    def _encode(self, video: VideoWriter, entry: _Entry, pixels: NDArray[np.uint8]) -> None:
+    def _encode(self, video: VideoWriter, entry: _Entry, pixels: Pixels) -> None:
         pts_us, note = self._presentation_time(entry)
         self._in_encoder.append((entry, pts_us, note))
         try:
