@@ -8,18 +8,31 @@ says so, never a setting that silently did nothing.
 import contextlib
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from posestream.acquisition.camera import CameraError
 from posestream.acquisition.vocabulary import DeviceSettings
 
-__all__ = ["Applied", "Features", "RefusedError", "SoftwareTrigger", "Value", "apply_settings", "tick_ns_of"]
+__all__ = [
+    "KINDS",
+    "Applied",
+    "Features",
+    "Kind",
+    "RefusedError",
+    "SoftwareTrigger",
+    "Value",
+    "apply_settings",
+    "choose",
+    "tick_ns_of",
+]
 
 Value = bool | int | float | str
 Kind = Literal["boolean", "integer", "float", "enum", "string", "command"]
 
+KINDS: dict[int, Kind] = {2: "integer", 3: "boolean", 4: "command", 5: "float", 6: "string", 9: "enum"}
+"""By the number that GenICam's reference implementation gives the interface."""
 EXPOSURE = ("ExposureTime", "ExposureTimeAbs")
 RATE = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
 RATE_ENABLE = ("AcquisitionFrameRateEnable", "AcquisitionFrameRateEnabled")
@@ -105,6 +118,25 @@ class Applied:
     """Where that is not what was asked."""
 
 
+def choose(what: str, serial: str | None, serials: Iterable[str]) -> str:
+    """Choose the device that the rig means by the serial numbers of those that are there.
+
+    Raises
+    ------
+    CameraError
+        Where it is not there, or it takes a serial number to say which.
+    """
+    there = sorted(serials)
+    if serial is None and len(there) == 1:
+        return there[0]
+    if serial in there:
+        return str(serial)
+    found = f"there are {', '.join(there)}" if there else "there is none"
+    if serial is None and there:
+        raise CameraError(f"serial: say which {what} is meant; {found}")
+    raise CameraError(f"there is no {what}" + (f" with serial number {serial}; {found}" if serial else " here"))
+
+
 def apply_settings(features: Features, settings: DeviceSettings, title: str) -> Applied:
     """Set a device up as the rig says and read back what it took; it must not be delivering.
 
@@ -166,10 +198,12 @@ class SoftwareTrigger:
         Triggers a second.
     clock
         Gives nanoseconds.
+    title
+        The device, for messages.
     """
 
-    def __init__(self, features: Features, rate_hz: float, clock: Callable[[], int]) -> None:
-        self._features, self._clock = features, clock
+    def __init__(self, features: Features, rate_hz: float, clock: Callable[[], int], title: str) -> None:
+        self._features, self._clock, self._title = features, clock, title
         self._period_ns = 1e9 / rate_hz
         self._begin_ns = clock()
         self._count = 0
@@ -178,10 +212,18 @@ class SoftwareTrigger:
         """Trigger if it is time; gives the seconds until the next one is due.
 
         A trigger that is late by more than a period is not made up for.
+
+        Raises
+        ------
+        CameraError
+            Where the device does not take it: it was lost.
         """
         late_ns = self._clock() - self._begin_ns - self._count * self._period_ns
         if late_ns >= 0:
-            self._features.execute("TriggerSoftware")
+            try:
+                self._features.execute("TriggerSoftware")
+            except RefusedError as error:
+                raise CameraError(f"{self._title}: lost; it takes no trigger: {error}") from error
             skipped = int(late_ns // self._period_ns)
             self._count += 1 + skipped
             late_ns -= (1 + skipped) * self._period_ns

@@ -32,6 +32,8 @@ __all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUse
 TICK_S = 0.05
 SHOW_S = 0.25
 ARM_S = 300.0
+START_S = 30.0
+"""Seconds in which a camera that follows another must be waiting for its signal."""
 CLOSE_S = 30.0
 """Seconds without progress after which a process that should end is killed, and the report says so."""
 WINDOW_BATCHES = 3
@@ -278,10 +280,12 @@ class Supervisor:
         started_ns = wall_ns()
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
-        for child in (self._poses, self._inference, *self._cameras.values()):
-            if child is not None:
-                self._send(child, Start(poses=self._pose_endpoint()))
-                child.state, child.heard_s = "running", time.monotonic()
+        self._start([child for child in (self._poses, self._inference) if child is not None])
+        groups = self._rig.start_order()
+        for group in groups:
+            self._start([self._cameras[name] for name in group])
+            if group is not groups[-1]:
+                self._until_started(group)
         self._display.phase(f"recording to {session.folder}")
         try:
             ended = self._until_end(started)
@@ -289,6 +293,25 @@ class Supervisor:
         finally:
             self._event_log.close()
         return self._finish(ended, started_ns, time.monotonic() - started)
+
+    def _start(self, children: list[Child]) -> None:
+        for child in children:
+            self._send(child, Start(poses=self._pose_endpoint()))
+            child.state, child.heard_s = "running", time.monotonic()
+
+    def _until_started(self, names: list[str]) -> None:
+        """Wait until these cameras wait for their leader's signal; who fails or is silent ends no run here."""
+        deadline = time.monotonic() + START_S
+        waiting = [(name, self._cameras[name]) for name in names]
+        while not self._interrupts:
+            waiting = [(n, c) for n, c in waiting if not (c.over or c.failure or c.values.get(n, {}).get("started"))]
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                titles = ", ".join(child.title for _, child in waiting)
+                self._display.problem(f"{titles}: not started in {START_S:g} s; the leader starts without waiting")
+                return
+            self._tick()
 
     def _details(self) -> dict[str, Any]:
         cameras = {
