@@ -566,10 +566,11 @@ def _differences(device: _Device, settings: DeviceSettings, rate_hz: float | Non
         now = device.read(name)
         if now is not None and not _same(value, now):
             yield f"{key} was set to {_shown(value)}, and {name} is {_shown(now)}"
-    asked = settings.rate_hz if settings.trigger.source == "free-run" else None
+    # The rate that it took, which its exposure or its link may not allow
+    asked = device.number(*RATE) if "rate_hz" in device.wishes else None
     resulting = device.number(*RESULTING_RATE)
     if asked is not None and resulting is not None and not _same(asked, resulting):
-        yield f"rate_hz was set to {_shown(asked)}, and the camera will give {_shown(rate_hz)} frames a second"
+        yield f"rate_hz is {_shown(asked)}, and the camera will give {_shown(rate_hz)} frames a second"
     if isinstance(settings.white_balance, tuple) and "Green" in device.features.entries("BalanceRatioSelector"):
         for colour, factor in zip(("Red", "Green", "Blue"), settings.white_balance, strict=True):
             device.offer("BalanceRatioSelector", colour)

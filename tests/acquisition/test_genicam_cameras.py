@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 os.environ.setdefault("PYLON_CAMEMU", "2")  # read when the SDK is loaded
 
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, create_camera
 
 from .camera_contract import CameraContract, buffer_for, read_frame
+from .test_capture import Bench
 
 needs_pylon = pytest.mark.skipif(find_spec("pypylon") is None, reason="pypylon is not installed: the extra pylon")
 needs_harvesters = pytest.mark.skipif(
@@ -133,12 +135,22 @@ def test_what_a_camera_cannot_do_is_said_with_what_it_offers(options: dict[str, 
 
 
 @needs_pylon
-def test_a_rate_that_the_exposure_does_not_allow_is_warned_about(opened: Any) -> None:
-    _, taken = opened(pylon(rate_hz=200.0, exposure_us=50_000.0))
-    if taken.rate_hz == pytest.approx(200):
-        assert taken.warnings == ()  # the emulator does not mind
-    else:
-        assert any("rate_hz" in warning for warning in taken.warnings)
+@pytest.mark.parametrize(
+    ("options", "warnings_"),
+    [
+        ({"exposure_us": 100.4}, ("exposure_us was set to 100.4, and ExposureTime is 100",)),
+        ({"gain_db": 6.0}, ()),  # 6.00026: the camera's steps are finer than a person's
+        (
+            {"rate_hz": 30.0, "nodes": {"AcquisitionFrameRate": 20.0}},
+            ("rate_hz was set to 30, and AcquisitionFrameRate is 20",),
+        ),
+    ],
+)
+def test_what_was_taken_otherwise_is_a_warning(
+    opened: Any, options: dict[str, Any], warnings_: tuple[str, ...]
+) -> None:
+    _, taken = opened(pylon(**options))
+    assert taken.warnings == warnings_
 
 
 @needs_pylon
@@ -175,6 +187,24 @@ def test_incomplete_buffers_are_missing_numbers_with_their_reason(opened: Any) -
     assert len(reasons) == 1
     assert "incomplete" in reasons[0][0]
     assert reasons[0][1] - 4 in ids
+
+
+@needs_pylon
+def test_incomplete_buffers_are_rows_of_the_frame_table_and_events(tmp_path: Path, context: zmq.Context) -> None:
+    camera = pylon(width=64, height=48, nodes={"ForceFailedBufferCount": 4})
+    bench = Bench(camera, tmp_path, context)
+    try:
+        bench.until(lambda: bench.capture.captured > 5)
+        camera._camera.ForceFailedBuffer.Execute()  # type: ignore[attr-defined]
+        bench.until(lambda: bench.capture.lost_camera > 0)
+        rows = bench.end()
+    finally:
+        bench.close()
+    assert bench.capture.lost_camera == 4
+    assert [int(row["device_id"]) for row in rows] == list(range(len(rows)))
+    assert [row["state"] for row in rows].count("lost-camera") == 4
+    (event,) = bench.told("lost-camera")
+    assert event.text.endswith(": The buffer was incompletely grabbed.")
 
 
 @needs_pylon
