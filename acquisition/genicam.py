@@ -152,7 +152,7 @@ class GenicamCamera:
             raise CameraError(f"{self._name}: won't start: {_text(error)}") from error
         if self._settings.trigger.source == "software" and self._settings.rate_hz is not None:
             features = _Features(self._acquirer.remote_device.node_map)
-            self._trigger = SoftwareTrigger(features, self._settings.rate_hz, self._clock, self._name)
+            self._trigger = SoftwareTrigger(features, self._settings.rate_hz, self._clock)
         self._acquiring = True
 
     def read(self, out: Pixels, timeout_s: float) -> Capture | None:
@@ -180,15 +180,15 @@ class GenicamCamera:
             raise CameraError(f"{self._name}: was read before it was started")
         deadline_ns = self._clock() + round(timeout_s * 1e9)
         while (left_s := (deadline_ns - self._clock()) / 1e9) > 0:
-            if self._trigger is not None:
-                left_s = max(0.001, min(left_s, self._trigger.fire()))
             try:
+                if self._trigger is not None:
+                    left_s = max(0.001, min(left_s, self._trigger.fire()))
                 buffer = self._acquirer.try_fetch(timeout=left_s)
                 captured_ns = self._clock()
                 if buffer is not None:
                     with buffer:
                         return self._take(self._layout, buffer, out, captured_ns)
-            except _failures() as error:
+            except (RefusedError, *_failures()) as error:
                 raise CameraError(f"{self._name}: lost; was it unplugged? {_text(error)}") from error
         return None
 

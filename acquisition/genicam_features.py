@@ -198,12 +198,10 @@ class SoftwareTrigger:
         Triggers a second.
     clock
         Gives nanoseconds.
-    title
-        The device, for messages.
     """
 
-    def __init__(self, features: Features, rate_hz: float, clock: Callable[[], int], title: str) -> None:
-        self._features, self._clock, self._title = features, clock, title
+    def __init__(self, features: Features, rate_hz: float, clock: Callable[[], int]) -> None:
+        self._features, self._clock = features, clock
         self._period_ns = 1e9 / rate_hz
         self._begin_ns = clock()
         self._count = 0
@@ -215,15 +213,12 @@ class SoftwareTrigger:
 
         Raises
         ------
-        CameraError
-            Where the device does not take it: it was lost.
+        RefusedError
+            Where the device does not take it.
         """
         late_ns = self._clock() - self._begin_ns - self._count * self._period_ns
         if late_ns >= 0:
-            try:
-                self._features.execute("TriggerSoftware")
-            except RefusedError as error:
-                raise CameraError(f"{self._title}: lost; it takes no trigger: {error}") from error
+            self._features.execute("TriggerSoftware")
             skipped = int(late_ns // self._period_ns)
             self._count += 1 + skipped
             late_ns -= (1 + skipped) * self._period_ns

@@ -88,4 +88,5 @@ class Outage:
 
 
 def _text(camera: CameraFormat) -> str:
-    return f"{camera.width}x{camera.height} {camera.pixel_format} of {camera.bits} bits"
+    bits = f" of {camera.bits} bits" if camera.bits > 8 else ""
+    return f"{camera.width}x{camera.height} {camera.pixel_format}{bits}"

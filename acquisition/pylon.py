@@ -137,9 +137,7 @@ class PylonCamera:
         except _failures() as error:
             raise CameraError(f"{self._name}: won't start: {_text(error)}") from error
         if self._settings.trigger.source == "software" and self._settings.rate_hz is not None:
-            self._trigger = SoftwareTrigger(
-                _Features(self._camera.GetNodeMap()), self._settings.rate_hz, self._clock, self._name
-            )
+            self._trigger = SoftwareTrigger(_Features(self._camera.GetNodeMap()), self._settings.rate_hz, self._clock)
         self._grabbing = True
 
     def read(self, out: Pixels, timeout_s: float) -> Capture | None:
@@ -169,7 +167,7 @@ class PylonCamera:
         while (left_s := (deadline_ns - self._clock()) / 1e9) > 0 or why:
             try:
                 capture, failure = self._retrieve(self._layout, out, max(left_s, 0.001), why)
-            except _failures() as error:
+            except (RefusedError, *_failures()) as error:
                 raise CameraError(f"{self._name}: lost; was it unplugged? {_text(error)}") from error
             if capture is not None:
                 return capture

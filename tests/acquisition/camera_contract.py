@@ -118,6 +118,7 @@ class CameraContract:
             read_frame(camera, out)
             assert (out != 171).mean() > 0.5
             assert out.std() > 1
+            assert out.max() < 2**camera_format.bits
 
     def test_frames_differ(self, camera: Camera) -> None:
         camera_format = camera.open()
