@@ -188,7 +188,7 @@ class GenicamCamera:
                 if buffer is not None:
                     with buffer:
                         return self._take(self._layout, buffer, out, captured_ns)
-            except (RefusedError, *_failures()) as error:
+            except _failures() as error:
                 raise CameraError(f"{self._name}: lost; was it unplugged? {_text(error)}") from error
         return None
 
@@ -336,7 +336,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from genicam.genapi import GenericException
     from genicam.gentl import GenericException as TransportException
 
-    return (GenericException, TransportException)
+    return (GenericException, TransportException, RefusedError)
 
 
 def _text(error: Exception) -> str:

@@ -167,7 +167,7 @@ class PylonCamera:
         while (left_s := (deadline_ns - self._clock()) / 1e9) > 0 or why:
             try:
                 capture, failure = self._retrieve(self._layout, out, max(left_s, 0.001), why)
-            except (RefusedError, *_failures()) as error:
+            except _failures() as error:
                 raise CameraError(f"{self._name}: lost; was it unplugged? {_text(error)}") from error
             if capture is not None:
                 return capture
@@ -286,7 +286,7 @@ def _genicam() -> Any:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    return (_genicam().GenericException,)
+    return (_genicam().GenericException, RefusedError)
 
 
 def _text(error: Exception) -> str:
