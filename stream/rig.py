@@ -125,7 +125,7 @@ class MaskTable(_Table):
     image: str | None = None
     """An image file of the recorded frame's size, black where nothing is kept; relative to the rig file's folder."""
     value: Annotated[int, Field(ge=0, le=65_535)] = 0
-    """What the pixels outside are set to."""
+    """What the pixels outside are set to, as the camera counts: up to 255, or more where its pixels are deeper."""
 
     @pydantic.model_validator(mode="after")
     def _one_of_both(self) -> "MaskTable":
