@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 from posestream.stream.backfill import Backfill, BackfillError
+from posestream.stream.lock import InUseError, session_lock
 from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
 
@@ -132,25 +134,24 @@ def test_a_killed_backfill_goes_on_behind_its_last_row(posestream, session) -> N
     assert "none" not in states(session)
 
 
-def test_ctrl_c_keeps_what_was_computed(posestream, session) -> None:
-    running = posestream("backfill", session, "--batch-size", 1, "--json")
-    wait_for_rows(running, session / "top" / "backfilled.csv", 4)
-    second = posestream("backfill", session)
-    assert second.end()[0] == 2  # one at a time
-    running.interrupt()
-    status, out, err = running.end()
-    assert status == 1, err
-    result = json.loads(out)
+def test_a_backfill_that_is_stopped_keeps_what_was_computed(session: Path) -> None:
+    before = states(session)
+    work = Backfill(session, batch_size=4, show=lambda _: work.stop())
+    result = work.run()
     assert result["stopped"]
-    assert result["backfilled"] > 0
-    assert states(session)["backfilled"] == result["backfilled"]
-    assert states(session)["none"] == result["without_pose"] > 0
+    assert result["backfilled"] == 4
+    assert result["without_pose"] == before["none"] - 4
+    assert states(session) == before | {"backfilled": 4, "none": before["none"] - 4}
     assert verify_session(session)["problems"] == []
 
 
-def wait_for_rows(running, table: Path, number: int) -> None:
-    import time
+def test_one_at_a_time(session: Path) -> None:
+    with session_lock(session), pytest.raises(InUseError, match="another posestream"):
+        Backfill(session).run()
+    assert not (session / "session.lock").exists()
 
+
+def wait_for_rows(running, table: Path, number: int) -> None:
     while not table.exists() or table.read_bytes().count(b"\n") <= number:
         assert running.process.poll() is None, running.end()
         time.sleep(0.02)
@@ -246,8 +247,10 @@ def test_ctrl_c_skips_the_backfill_of_a_run(posestream, rig, random_model, tmp_p
 def test_a_backfill_that_is_killed_is_reported_and_the_session_stays(posestream, rig, random_model, tmp_path) -> None:
     write_video(tmp_path / "clip.mp4", FRAMES)
     run = posestream("run", write_rig(rig, random_model, "backfill = true\n"), "--json")
-    run.until_rows(2, "top/backfilled.csv")
-    [pid] = children_of(run.process.pid).values()
+    run.until("backfilling")
+    while (pid := children_of(run.process.pid).get("backfill_process")) is None:
+        assert run.process.poll() is None
+        time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     summary = run.summary(1)
     assert summary["problems"] == ["the backfill: was killed (SIGKILL)"]
