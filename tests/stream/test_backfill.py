@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from posestream.stream.backfill import Backfill, BackfillError
@@ -18,7 +19,7 @@ from posestream.stream.lock import InUseError, session_lock
 from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
 
-from .conftest import children_of, wait_for_processes, write_video
+from .conftest import wait_for_processes, write_video
 
 pytestmark = pytest.mark.timeout(180)
 FRAMES = 60
@@ -151,6 +152,10 @@ def test_one_at_a_time(session: Path) -> None:
     assert not (session / "session.lock").exists()
 
 
+def is_backfill(word: str) -> bool:
+    return word.endswith("backfill_process")
+
+
 def wait_for_rows(running, table: Path, number: int) -> None:
     while not table.exists() or table.read_bytes().count(b"\n") <= number:
         assert running.process.poll() is None, running.end()
@@ -248,9 +253,10 @@ def test_a_backfill_that_is_killed_is_reported_and_the_session_stays(posestream,
     write_video(tmp_path / "clip.mp4", FRAMES)
     run = posestream("run", write_rig(rig, random_model, "backfill = true\n"), "--json")
     run.until("backfilling")
-    while (pid := children_of(run.process.pid).get("backfill_process")) is None:
+    while not (found := [c for c in psutil.Process(run.process.pid).children() if any(map(is_backfill, c.cmdline()))]):
         assert run.process.poll() is None
         time.sleep(0.01)
+    pid = found[0].pid
     os.kill(pid, signal.SIGKILL)
     summary = run.summary(1)
     assert summary["problems"] == ["the backfill: was killed (SIGKILL)"]
