@@ -72,7 +72,8 @@ def write_results(
                 texts = reconcile_camera(folder, videos[name], inferred=inference is not None)
                 problems += [f"camera {name}: {text}" for text in texts]
             frames, poses = read_frames(folder), read_poses(folder) if inference is not None else None
-            cameras[name] = summarize_camera(folder, info, videos[name], frames, poses)
+            counters = values[f"camera:{name}"].get(name, {})
+            cameras[name] = summarize_camera(folder, info, videos[name], frames, poses, counters)
             if inference is not None and poses is not None and videos[name] is not None:
                 video, matrix = folder / videos[name], recorded_poses(frames, poses)
                 written = _write_deeplabcut(video, matrix, inference["model"], info, rig, started_ns, seconds)

@@ -13,7 +13,7 @@ __all__ = ["read_frames", "read_poses", "read_skipped", "recorded_poses", "skipp
 
 _WHOLE = "Int64"  # a whole number, or nothing
 _FRAME_TYPES = dict.fromkeys(
-    ("seq", "device_id", "device_time", "captured_ns", "wall_ns", "video_frame", "pts_us"), _WHOLE
+    ("seq", "device_id", "device_time", "captured_ns", "arrived_ns", "wall_ns", "video_frame", "pts_us"), _WHOLE
 )
 
 

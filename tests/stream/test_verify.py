@@ -31,15 +31,15 @@ MODEL = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session as a run leaves it: a real video and table, and a pose for every second frame."""
     from posestream.acquisition.camera import CameraFormat, Capture
-    from posestream.acquisition.frame_table import DeviceIds
     from posestream.acquisition.recorder import Recorder
+    from posestream.acquisition.stamps import FrameStamper
     from posestream.stream.wire.jobs import RecordingSettings
     from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, pose_columns
 
     folder = tmp_path_factory.mktemp("session")
     (folder / "top").mkdir()
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
-    recorder, ids = Recorder(folder / "top", RecordingSettings(), camera), DeviceIds()
+    recorder, stamps = Recorder(folder / "top", RecordingSettings(), camera), FrameStamper(camera)
     poses = TableWriter(folder / "top" / "poses.csv", pose_columns(BODYPARTS))
     skipped = TableWriter(folder / "top" / "skipped.csv", SKIPPED_COLUMNS)
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         device_id = seq + 3 * (seq >= 50)  # the device lost three
         time = 10_000_000 * device_id
         pixels = rng.integers(0, 256, camera.shape, np.uint8)
-        recorder.put(seq, Capture(captured_ns=time, device_id=device_id), time, ids.see(device_id), pixels)
+        recorder.put(stamps.stamp(Capture(captured_ns=time, device_id=device_id), 0), pixels)
         if seq % 2:
             skipped.append((seq, seq, 1, "fresher-frame"))
         else:
