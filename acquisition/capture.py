@@ -137,6 +137,8 @@ class CaptureThread:
             self.error = error
         finally:
             self._camera.stop()
+            if self._outage is not None:
+                self.gap_ns += monotonic_ns() - self._heard_ns
             self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
             if self._follower is not None:
                 self._follower.close()

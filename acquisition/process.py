@@ -122,7 +122,7 @@ class CameraRole:
             if now - self._synced > SYNC_S:
                 self._synced = now
                 recorder.sync()
-            warning = self._space.look(now) if self._space is not None else ""
+            warning = self._space.look(now, recorder.owed_bytes) if self._space is not None else ""
         except OSError as error:
             raise RecordingError(f"{self._name}: the disk can't be written: {error.strerror}") from error
         if warning:
@@ -166,7 +166,7 @@ class CameraRole:
             values["rate_hz"] = round(stamps.rate_hz, 3)
         if camera_format is not None:
             values["rate_asked_hz"] = camera_format.rate_asked_hz
-        if camera_format is not None and camera_format.tick_ns is not None:
+        if stamps.has_clock:
             drift_ppm = stamps.drift_ppm
             values["clock_drift_ppm"] = round(drift_ppm, 3) if drift_ppm is not None else None
             values["clock_restarts"] = stamps.clock_restarts

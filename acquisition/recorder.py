@@ -129,6 +129,13 @@ class Recorder:
         """Size of the video file."""
         return self._video.path.stat().st_size if self._video is not None and self._video.path is not None else 0
 
+    @property
+    def owed_bytes(self) -> int:
+        """What the frames that wait will take in the file, judged by those that are in it."""
+        recorded = self._table.states[FrameState.RECORDED]
+        frames = self.waiting - self._waiting_lost
+        return frames * self.video_bytes // recorded if recorded else self._waiting_bytes
+
     def sync(self) -> None:
         """Bring the tables to the disk; called from another thread, so that a slow disk does not hold the encoder."""
         self._table.sync()

@@ -37,13 +37,15 @@ class SpaceWatch:
         self.free_bytes: int | None = None
         """What was free when it was last looked at."""
 
-    def look(self, now_s: float) -> str:
+    def look(self, now_s: float, owed_bytes: int) -> str:
         """Look, if it is time to.
 
         Parameters
         ----------
         now_s
             Seconds of a monotonic clock.
+        owed_bytes
+            What is still to be written when the run ends, as far as can be told; it counts as written.
 
         Returns
         -------
@@ -59,16 +61,18 @@ class SpaceWatch:
         """
         if self._seen and now_s - self._seen[-1][0] < LOOK_S:
             return ""
-        return self.judge(now_s, disk_usage(self._folder).free)
+        return self.judge(now_s, disk_usage(self._folder).free, owed_bytes)
 
-    def judge(self, now_s: float, free_bytes: int) -> str:
+    def judge(self, now_s: float, free_bytes: int, owed_bytes: int = 0) -> str:
         """Judge what was free at a time; returns and raises what `look` does."""
         self.free_bytes = free_bytes
+        free_bytes -= owed_bytes
         self._seen.append((now_s, free_bytes))
         if free_bytes < self._stop_bytes:
+            owed = f" and {_size(owed_bytes)} still to be written" if owed_bytes else ""
             raise DiskFullError(
-                f"the disk of {self._folder} has {_size(free_bytes)} free, less than the {_size(self._stop_bytes)} of "
-                "session.stop_free_gib; the run ends while the files can be closed"
+                f"the disk of {self._folder} has {_size(self.free_bytes)} free{owed}, less than the "
+                f"{_size(self._stop_bytes)} of session.stop_free_gib; the run ends while the files can be closed"
             )
         left_s = self._left_s(free_bytes)
         if free_bytes >= 2 * self._stop_bytes and left_s > WARN_S:
@@ -80,7 +84,8 @@ class SpaceWatch:
         self._warned = True
         left = f", enough for {left_s / 60:.1f} minutes at the present rate" if left_s != float("inf") else ""
         return (
-            f"the disk of {self._folder} has {_size(free_bytes)} free{left}; the run ends at {_size(self._stop_bytes)}"
+            f"the disk of {self._folder} has {_size(self.free_bytes)} free{left}; "
+            f"the run ends at {_size(self._stop_bytes)}"
         )
 
     def _left_s(self, free_bytes: int) -> float:

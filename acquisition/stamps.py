@@ -47,7 +47,8 @@ class FrameStamper:
     def __init__(self, camera: CameraFormat) -> None:
         self._ids = DeviceIds(camera.device_ids)
         self._clock: DeviceClock | None = DeviceClock(camera.tick_ns) if camera.tick_ns is not None else None
-        self._has_ticks = False
+        self.has_clock = False
+        """Whether the device's clock is mapped: it says how long its ticks are, and has stamped a frame."""
         self._note = ""
         self._seq = 0
         self._last_ns: int | None = None
@@ -96,8 +97,8 @@ class FrameStamper:
             return capture.captured_ns, ""
         ticks = capture.device_time
         if ticks is None:
-            return self._clock.pass_over(capture.captured_ns), "device time missing" if self._has_ticks else ""
-        self._has_ticks = True
+            return self._clock.pass_over(capture.captured_ns), "device time missing" if self.has_clock else ""
+        self.has_clock = True
         return self._clock.map(ticks, capture.captured_ns)
 
     def _measure(self, captured_ns: int, steps: int, *, odd: bool) -> None:

@@ -115,9 +115,9 @@ def _remarks(summary: dict[str, Any], asked: float | None) -> Iterator[str]:
         yield f"asked for {asked:g} frames a second, the camera gave {measured:.2f}"
     gaps = summary["gaps"]
     if gaps["count"]:
-        yield f"the camera was lost {gaps['count']} times and came back; {gaps['ms'] / 1e3:.1f} s have no frames"
+        yield f"the camera was lost (times: {gaps['count']}); {gaps['ms'] / 1e3:.1f} s have no frames"
     if summary.get("clock", {}).get("restarts"):
-        yield f"the camera's clock jumped or began anew {summary['clock']['restarts']} times"
+        yield f"the camera's clock jumped or began anew (times: {summary['clock']['restarts']})"
 
 
 def _percentiles(nanoseconds: "pd.Series[Any]") -> dict[str, float]:

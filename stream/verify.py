@@ -123,11 +123,16 @@ def _frame_rows(frames: pd.DataFrame) -> Iterator[str]:
 
 def _device_ids(frames: pd.DataFrame) -> Iterator[str]:
     """From row to row the device's number goes up by one; where it does not, a note says why."""
-    note, numbered = frames["note"].fillna(""), frames["device_id"].notna().to_numpy()
-    odd = (note.str.contains("device id") | frames["state"].eq(FrameState.INTERRUPTED.value)).to_numpy(bool)[numbered]
+    frames = frames[~frames["note"].fillna("").str.contains("device id came late")]
+    noted, guessed = (
+        frames["note"].fillna("").str.contains("device id"),
+        frames["state"] == FrameState.INTERRUPTED.value,
+    )
+    numbered = frames["device_id"].notna().to_numpy()
     ids, rows = frames["device_id"].dropna().to_numpy(np.int64), np.flatnonzero(numbered)
+    odd, guess = (np.asarray(one, bool)[numbered] for one in (noted, guessed))
     # A frame without a number of its own stands for the next in order
-    jumps = np.flatnonzero((np.diff(ids) != np.diff(rows)) & ~(odd[1:] | odd[:-1]))
+    jumps = np.flatnonzero((np.diff(ids) != np.diff(rows)) & ~odd[1:] & ~guess[1:] & ~guess[:-1])
     if len(jumps):
         yield f"frames.csv: device ids jump after {ids[jumps[0]]} without a row for what is missing"
 
