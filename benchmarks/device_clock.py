@@ -65,9 +65,8 @@ def measure(case: Case) -> str:
 
 def main() -> None:
     """Print the table."""
-    print(
-        "| device | delays | arrivals: sd / max, us | mapped: sd / max, us | interval, arrivals | mapped | drift | cost |"
-    )
+    columns = ("device", "delays", "arrivals: sd / max, us", "mapped: sd / max, us", "interval, arrivals", "mapped")
+    print(f"| {' | '.join((*columns, 'drift', 'cost'))} |")
     print("|---|---|---|---|---|---|---|---|")
     for case in CASES:
         print(measure(case), flush=True)
