@@ -83,8 +83,9 @@ class Outage:
         return self._open
 
     def _same(self, found: CameraFormat) -> bool:
-        return (found.shape, found.pixel_format) == (self._was.shape, self._was.pixel_format)
+        was = self._was
+        return (found.shape, found.pixel_format, found.bits) == (was.shape, was.pixel_format, was.bits)
 
 
 def _text(camera: CameraFormat) -> str:
-    return f"{camera.width}x{camera.height} {camera.pixel_format}"
+    return f"{camera.width}x{camera.height} {camera.pixel_format}, {camera.bits} bits"
