@@ -21,7 +21,7 @@ from posestream.stream.wire.jobs import RecordingSettings
 from posestream.stream.wire.messages import Event, Frame, Hello, StreamInfo, decode
 from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
 
-SIZE = {"width": 64, "height": 48, "noise": 0.0}
+SIZE = {"width": 64, "height": 48, "noise": 0.0, "buffers": 1000}  # a busy machine loses nothing here
 
 
 class Bench:
