@@ -58,6 +58,11 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     """Frames a second that it was set to; none where it sets its own pace."""
     tick_ns: float | None = None
     """Nanoseconds of a tick of `Capture.device_time`; none where it has no clock or does not say."""
+    device_ids: tuple[int, int] | None = None
+    """First and last of the device's frame numbers before it begins again at the first: (1, 65535) for GigE Vision,
+    which does not use 0. None: they never do."""
+    reconnects: bool = True
+    """Whether it can come back after `read` has failed: a device that was unplugged can, a damaged file can't."""
     truth_names: tuple[str, ...] = ()
     """Names of the keypoints in `Capture.truth`."""
     waits_for_inference: bool = False
@@ -80,6 +85,11 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     """What it took otherwise than asked, a sentence each."""
 
     @property
+    def rate_asked_hz(self) -> float | None:
+        """Frames a second that it should give; none where it has no rate, or goes at that of inference."""
+        return None if self.waits_for_inference else self.rate_hz
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of a frame: (height, width, channels)."""
         return (self.height, self.width, CHANNELS[self.pixel_format])
@@ -99,11 +109,13 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """What the camera says of the frame that it has just put into the buffer."""
 
     captured_ns: int
-    """Host time of the exposure, or as near to it as the device tells: `posestream.stream.wire.clock.monotonic_ns`."""
+    """Host time (`posestream.stream.wire.clock.monotonic_ns`) at which the frame was there, or as near to the exposure
+    as the host can tell. By it the core maps `device_time` to the host's clock, so it must not precede the exposure."""
     device_id: int | None = None
-    """The device's own number of the frame, unwrapped; a jump means frames that the device lost. None: no numbers."""
+    """The device's own number of the frame as it gave it, wrapped in `CameraFormat.device_ids`; the core unwraps it. A
+    jump means frames that the device lost. None: no number."""
     device_time: int | None = None
-    """The device's time stamp in raw ticks; none where it has none."""
+    """The device's stamp of the exposure in raw ticks; none where it has none."""
     presentation_ns: int | None = None
     """Time of the frame in the recorded video, where that is not its host time: a file played slower or faster."""
     truth: tuple[tuple[float, float], ...] | None = None
@@ -137,7 +149,8 @@ class Camera(Protocol):
         Raises
         ------
         CameraError
-            Where there is no such device or it can't do what the settings ask.
+            Where there is no such device or it can't do what the settings ask. It should say so within a second: a
+            device that was lost is looked for in this way, after `stop`.
         """
         ...
 

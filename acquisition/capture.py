@@ -7,13 +7,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.acquisition.camera import Camera, CameraFormat, Capture, EndOfStream
-from posestream.acquisition.frame_table import DeviceIds
+from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Capture, EndOfStream
+from posestream.acquisition.outage import Outage
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
+from posestream.acquisition.stamps import FrameStamper, Stamped
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
 from posestream.stream.wire.messages import (
     END,
+    RATE_TOLERANCE,
     Event,
     FrameHeader,
     Hello,
@@ -28,7 +30,15 @@ __all__ = ["CaptureThread"]
 
 READ_S = 0.1
 """Seconds that the camera may be waited for at a time, so that the thread hears of a stop."""
+AWAY_S = 0.05
+"""Seconds between two looks at the rest of the world while the camera is away."""
 HELLO_NS = 1_000_000_000
+MAX_EVENTS = 1_000
+"""Events that may wait to be told; then the oldest goes, and is counted."""
+MAX_TEXT = 2_000
+"""Characters of an event's text that the protocol carries."""
+RATE_S = 10.0
+"""Seconds over which the rate is measured before it is judged."""
 
 
 class CaptureThread:
@@ -50,6 +60,8 @@ class CaptureThread:
         The session's id.
     silent_s
         Seconds without a frame after which the camera is said to be silent.
+    reconnect_s
+        Seconds for which a camera that was lost is looked for.
     """
 
     def __init__(
@@ -60,20 +72,30 @@ class CaptureThread:
         info: StreamInfo,
         session: str,
         silent_s: float,
+        reconnect_s: float,
     ) -> None:
         self._camera, self._format, self._publisher = camera, camera_format, publisher
         self._info, self._session, self._silent_ns = info, session, round(silent_s * 1e9)
         self._recorder: Recorder | None = None
         self._follower: PoseFollower | None = None
         self._begun, self._stopping = threading.Event(), threading.Event()
-        self._ids = DeviceIds()
+        self._reconnect_s = reconnect_s
+        self._outage: Outage | None = None
+        self._heard_ns = 0  # when the last frame came, or the camera was started
+        self._quiet_ns = 0  # from when on it is to be heard
+        self._silent = False
         self._greeted_ns = 0
+        self._unsent: deque[Event] = deque(maxlen=MAX_EVENTS)  # events that other threads want sent
+        self.stamps = FrameStamper(camera_format)
+        """Numbers and times, and what they say of the camera."""
         self.error: Exception | None = None
         """What ended the capture early."""
         self.ended = False
         """Whether the camera has no more frames."""
-        self.events: deque[Event] = deque()
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         """What happened; whoever reads it takes it out."""
+        self.events_dropped = 0
+        """Events that nobody took out in time."""
         self.captured = 0
         """Frames that the camera delivered."""
         self.lost_camera = 0
@@ -82,8 +104,11 @@ class CaptureThread:
         """Frames for which the recorder had no room."""
         self.silences = 0
         """Times that the camera fell silent."""
-        self.first_ns = self.last_ns = 0
-        """Exposure of the first and the last frame."""
+        self.disconnects = 0
+        """Times that the camera was lost."""
+        self.gap_ns = 0
+        """Time without frames because of that, until the camera delivered again."""
+        self._rate_told = False
         self._thread = threading.Thread(target=self._run, name="capture")
         self._thread.start()
 
@@ -112,48 +137,86 @@ class CaptureThread:
             self.error = error
         finally:
             self._camera.stop()
+            if self._outage is not None:
+                self.gap_ns += monotonic_ns() - self._heard_ns
             self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
             if self._follower is not None:
                 self._follower.close()
 
     def _capture(self, recorder: Recorder) -> None:
-        name = self._info.camera
-        heard_ns, silent = monotonic_ns(), False
+        self._heard_ns = self._quiet_ns = monotonic_ns()
         out = np.empty(self._format.shape, np.uint8)
         while not self._stopping.is_set():
             self._greet()
             if self._follower is not None and not self._follower.wait(self.captured, READ_S):
                 continue
-            capture = self._camera.read(out, READ_S)
-            now = monotonic_ns()
-            if capture is None:
-                if not silent and now - heard_ns > self._silent_ns:
-                    silent = True
-                    self.silences += 1
-                    self._tell(
-                        "warning", "silent", f"camera {name} has delivered nothing for {self._silent_ns / 1e9:g} s"
-                    )
+            if self._outage is not None and not self._found(self._outage):
+                self._stopping.wait(AWAY_S)
                 continue
-            if silent:
-                self._tell("info", "resumed", f"camera {name} delivers again after {(now - heard_ns) / 1e9:.1f} s")
-            heard_ns, silent = now, False
-            self._deliver(recorder, capture, out)
+            try:
+                capture = self._camera.read(out, READ_S)
+            except CameraError as error:
+                self._lose(error)
+                continue
+            if capture is None:
+                self._note_silence()
+                continue
+            self._deliver(recorder, capture, out, self._note_return())
             # The recorder and the socket hold on to the frame's memory for as long as they need it.
             out = np.empty(self._format.shape, np.uint8)
 
-    def _deliver(self, recorder: Recorder, capture: Capture, pixels: NDArray[np.uint8]) -> None:
-        seq = self.captured
-        frame_wall_ns = wall_ns() - (monotonic_ns() - capture.captured_ns)
-        seen = self._ids.see(capture.device_id)
-        kept = recorder.put(seq, capture, frame_wall_ns, seen, pixels)
+    def _lose(self, error: CameraError) -> None:
+        if self._outage is not None:
+            self._outage.lost_again(error)
+            return
+        self._outage = Outage(self._camera, self._format, error, self._reconnect_s)
+        self.disconnects += 1
+        name = self._info.camera
+        text = f"camera {name} is lost before frame {self.captured} and looked for for {self._reconnect_s:g} s: {error}"
+        self._tell("warning", "disconnected", text, seq=self.captured)
+
+    def _found(self, outage: Outage) -> bool:
+        found = outage.find()
+        if found is not None:
+            self.stamps.begin_anew(found)
+            self._quiet_ns, self._silent = monotonic_ns(), False
+        return outage.open
+
+    def _note_silence(self) -> None:
+        if not self._silent and monotonic_ns() - self._quiet_ns > self._silent_ns:
+            self._silent = True
+            self.silences += 1
+            text = f"camera {self._info.camera} has delivered nothing for {self._silent_ns / 1e9:g} s"
+            self._tell("warning", "silent", text)
+
+    def _note_return(self) -> str:
+        """Say that the camera delivers again, where it had not; gives what is to be noted of its frame."""
+        now, name, note = monotonic_ns(), self._info.camera, ""
+        gap_ns = now - self._heard_ns
+        if self._outage is not None:
+            self._outage = None
+            self.gap_ns += gap_ns
+            note = f"camera reconnected after {gap_ns / 1e9:.3f} s"
+            text = f"camera {name} delivers again after {gap_ns / 1e9:.1f} s, from frame {self.captured} on"
+            self._tell("info", "reconnected", text, seq=self.captured, gap_ms=gap_ns // 1_000_000)
+        elif self._silent:
+            self._tell("info", "resumed", f"camera {name} delivers again after {gap_ns / 1e9:.1f} s")
+        self._heard_ns = self._quiet_ns = now
+        self._silent = False
+        return note
+
+    def _deliver(self, recorder: Recorder, capture: Capture, pixels: NDArray[np.uint8], note: str) -> None:
+        restarts = self.stamps.clock_restarts
+        frame = self.stamps.stamp(capture, wall_ns() - monotonic_ns(), note)
+        kept = recorder.put(frame, pixels)
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
-            seq=seq,
-            device_id=capture.device_id,
-            device_time=capture.device_time,
-            captured_ns=capture.captured_ns,
-            wall_ns=frame_wall_ns,
+            seq=frame.seq,
+            device_id=frame.device_id,
+            device_time=frame.capture.device_time,
+            captured_ns=frame.captured_ns,
+            wall_ns=frame.wall_ns,
             sent_ns=monotonic_ns(),
             height=self._format.height,
             width=self._format.width,
@@ -161,26 +224,37 @@ class CaptureThread:
             truth=capture.truth,
         )
         self._publisher.send(encode_frame(header, pixels))
-        self.first_ns = capture.captured_ns if seq == 0 else self.first_ns
-        self.last_ns = capture.captured_ns
         self.captured += 1
-        self._tell_losses(seq, kept, seen.lost, seen.note)
+        self._tell_losses(frame, kept, clock_restarted=self.stamps.clock_restarts > restarts)
+        if not self._rate_told and self.stamps.measured_s >= RATE_S:
+            self._judge_rate()
 
-    def _tell_losses(self, seq: int, kept: bool, lost: range, note: str) -> None:
-        name = self._info.camera
+    def _tell_losses(self, frame: Stamped, kept: bool, *, clock_restarted: bool) -> None:
+        name, seq, lost = self._info.camera, frame.seq, frame.lost
         if lost:
             self.lost_camera += len(lost)
             text = f"camera {name} lost {len(lost)} frames before frame {seq}"
             self._tell("warning", "lost-camera", text, count=len(lost), first_id=lost[0], last_id=lost[-1])
-        elif note:
-            self._tell("warning", "device-id", f"camera {name}, frame {seq}: {note}", seq=seq)
+        if clock_restarted:
+            self._tell("warning", "device-clock", f"camera {name}, frame {seq}: {frame.note}", seq=seq)
+        elif frame.id_note:
+            self._tell("warning", "device-id", f"camera {name}, frame {seq}: {frame.id_note}", seq=seq)
         if not kept:
             self.lost_queue += 1
             if self.lost_queue == 1:
                 text = f"camera {name}: the encoder can't keep up; frames are lost to the video from frame {seq} on"
                 self._tell("warning", "lost-queue", text, seq=seq)
 
+    def _judge_rate(self) -> None:
+        self._rate_told = True
+        asked, measured = self._format.rate_asked_hz, self.stamps.rate_hz
+        if asked and measured and abs(measured / asked - 1) > RATE_TOLERANCE:
+            text = f"camera {self._info.camera} gives {measured:.2f} frames a second, asked were {asked:g}"
+            self._tell("warning", "rate", text, asked_hz=asked, measured_hz=round(measured, 3))
+
     def _greet(self) -> None:
+        while self._unsent:
+            self._publisher.send(encode_event(self._unsent.popleft()))
         now = monotonic_ns()
         if self._publisher.new_subscriptions() or now - self._greeted_ns > HELLO_NS:
             self._greeted_ns = now
@@ -193,16 +267,30 @@ class CaptureThread:
             )
             self._publisher.send(encode_hello(hello))
 
-    def _tell(self, level: Literal["info", "warning"], name: str, text: str, **data: int) -> None:
-        event = Event(
+    def warn(self, name: str, text: str, **data: float) -> None:
+        """Tell of something that another thread has found."""
+        event = self._event("warning", name, text, data)
+        self._unsent.append(event)
+        self._keep(event)
+
+    def _tell(self, level: Literal["info", "warning"], name: str, text: str, **data: float) -> None:
+        event = self._event(level, name, text, data)
+        self._publisher.send(encode_event(event))
+        self._keep(event)
+
+    def _event(self, level: Literal["info", "warning"], name: str, text: str, data: dict[str, float]) -> Event:
+        return Event(
             session=self._session,
             source=self._info.camera,
             time_ns=monotonic_ns(),
             wall_ns=wall_ns(),
             level=level,
             name=name,
-            text=text,
+            text=text[:MAX_TEXT],
             data=dict(data),
         )
-        self._publisher.send(encode_event(event))
+
+    def _keep(self, event: Event) -> None:
+        if len(self.events) == MAX_EVENTS:
+            self.events_dropped += 1
         self.events.append(event)

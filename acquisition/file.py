@@ -120,6 +120,7 @@ class FileCamera:
             pixel_format=pixel_format,
             rate_hz=self._rate_hz,
             tick_ns=None if stream.time_base is None else float(stream.time_base * 1_000_000_000),
+            reconnects=False,
             waits_for_inference=options.pace == "inference",
             description=f"{options.path} ({stream.codec_context.name}, {frame.format.name})",
         )

@@ -1,47 +1,12 @@
 """The truth about a recording: a row for every frame that the device numbered, recorded or lost, and where."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-from posestream.acquisition.camera import Capture
+from posestream.acquisition.stamps import Stamped
 from posestream.stream.wire.tables import FRAME_COLUMNS, FrameState, TableWriter
 
-__all__ = ["DeviceIds", "FrameTable", "Seen"]
-
-MAX_GAP = 100_000
-"""Frames; a device id that jumps further means that the device began to count anew, not that frames were lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a device id says of the frames before it."""
-
-    lost: range
-    """Ids that the device numbered and did not deliver."""
-    note: str
-    """What is odd about the id; empty where nothing is."""
-
-
-class DeviceIds:
-    """Follows a device's frame ids and finds those that never came."""
-
-    def __init__(self) -> None:
-        self._last: int | None = None
-
-    def see(self, device_id: int | None) -> Seen:
-        """Take in the id of the next frame that was delivered."""
-        last = self._last
-        if device_id is None:
-            return Seen(range(0), "")
-        self._last = device_id
-        if last is None or device_id == last + 1:
-            return Seen(range(0), "")
-        if device_id == last:
-            return Seen(range(0), "device id repeats")
-        if device_id < last or device_id - last > MAX_GAP:
-            return Seen(range(0), f"device id jumped from {last} to {device_id}")
-        return Seen(range(last + 1, device_id), "")
+__all__ = ["FrameTable"]
 
 
 class FrameTable:
@@ -67,29 +32,22 @@ class FrameTable:
     def lost_by_camera(self, ids: range) -> None:
         """Note ids that the device numbered and did not deliver."""
         for device_id in ids:
-            self._append((None, device_id, None, None, None, None, None), FrameState.LOST_CAMERA, "")
+            self._append((None, device_id, None, None, None, None, None, None), FrameState.LOST_CAMERA, "")
 
-    def recorded(self, seq: int, capture: Capture, wall_ns: int, pts_us: int, note: str) -> None:
-        """Note a frame that is in the video."""
-        self._frame(seq, capture, wall_ns, self._video_frames, pts_us, FrameState.RECORDED, note)
+    def recorded(self, frame: Stamped, pts_us: int, note: str) -> None:
+        """Note a frame that is in the video, and what was repaired."""
+        self._frame(frame, self._video_frames, pts_us, FrameState.RECORDED, note)
         self._video_frames += 1
 
-    def lost(self, seq: int, capture: Capture, wall_ns: int, state: FrameState, note: str) -> None:
+    def lost(self, frame: Stamped, state: FrameState) -> None:
         """Note a frame that was delivered and is not in the video."""
-        self._frame(seq, capture, wall_ns, None, None, state, note)
+        self._frame(frame, None, None, state, "")
 
-    def _frame(
-        self,
-        seq: int,
-        capture: Capture,
-        wall_ns: int,
-        video_frame: int | None,
-        pts_us: int | None,
-        state: FrameState,
-        note: str,
-    ) -> None:
-        times = (capture.device_id, capture.device_time, capture.captured_ns, wall_ns)
-        self._append((seq, *times, video_frame, pts_us), state, note)
+    def _frame(self, frame: Stamped, video_frame: int | None, pts_us: int | None, state: FrameState, note: str) -> None:
+        said = frame.capture
+        times = (said.device_time, frame.captured_ns, said.captured_ns, frame.wall_ns)
+        notes = "; ".join(filter(None, (frame.note, note)))
+        self._append((frame.seq, frame.device_id, *times, video_frame, pts_us), state, notes)
 
     def _append(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
         self._table.append((*cells, state.value, note, None))  # the pose state is known when the run is over

@@ -17,6 +17,7 @@ from posestream.acquisition.capture import CaptureThread
 from posestream.acquisition.encoder import EncoderError, VideoWriter
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
+from posestream.acquisition.space import DiskFullError, SpaceWatch
 from posestream.acquisition.view import ViewedCamera
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import CameraJob, Job
@@ -43,7 +44,7 @@ class CameraRole:
     """One camera: see `posestream.stream.wire.process.Role`."""
 
     usage_errors: tuple[type[Exception], ...] = (CameraError, EncoderError, EndpointError, DiskError)
-    failures: tuple[type[Exception], ...] = (CameraError, RecordingError)
+    failures: tuple[type[Exception], ...] = (CameraError, RecordingError, DiskFullError)
 
     def __init__(self) -> None:
         self._job: CameraJob | None = None
@@ -53,6 +54,7 @@ class CameraRole:
         self._capture: CaptureThread | None = None
         self._recorder: Recorder | None = None
         self._keys: Keys | None = None
+        self._space: SpaceWatch | None = None
         self._synced = 0.0
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
@@ -68,7 +70,7 @@ class CameraRole:
         camera_format = self._format = self._camera.open()
         if job.recording is not None:
             VideoWriter(None, job.recording, camera_format)
-            _check_space(Path(job.folder), job.min_free_bytes)
+            _check_space(Path(job.folder), job.min_free_bytes, job.stop_free_bytes)
         info = StreamInfo(
             camera=job.camera,
             endpoint="",
@@ -87,7 +89,9 @@ class CameraRole:
             keys=self._keys,
         )
         info = msgspec.structs.replace(info, endpoint=self._publisher.endpoint)
-        self._capture = CaptureThread(self._camera, camera_format, self._publisher, info, job.session, job.timeout_s)
+        self._capture = CaptureThread(
+            self._camera, camera_format, self._publisher, info, job.session, job.timeout_s, job.reconnect_s
+        )
         return Armed(stream=info, details=_details(camera_format, job))
 
     def start(self, start: Start) -> None:
@@ -106,6 +110,7 @@ class CameraRole:
             self._recorder = Recorder(folder, job.recording, camera_format)
         except (OSError, EncoderError) as error:
             raise RecordingError(f"camera {job.camera} can't record: {error}") from error
+        self._space = SpaceWatch(folder, job.stop_free_bytes)
         capture.begin(self._recorder, follower)
 
     def done(self) -> bool:
@@ -117,12 +122,15 @@ class CameraRole:
             raise capture.error
         self._check(recorder)
         now = time.monotonic()
-        if now - self._synced > SYNC_S:
-            self._synced = now
-            try:
+        try:
+            if now - self._synced > SYNC_S:
+                self._synced = now
                 recorder.sync()
-            except OSError as error:
-                raise RecordingError(f"{self._name}: the frame table can't be written: {error.strerror}") from error
+            warning = self._space.look(now, recorder.owed_bytes) if self._space is not None else ""
+        except OSError as error:
+            raise RecordingError(f"{self._name}: the disk can't be written: {error.strerror}") from error
+        if warning:
+            capture.warn("space", f"{self._name}: {warning}")
         return capture.ended
 
     def _check(self, recorder: Recorder) -> None:
@@ -142,6 +150,7 @@ class CameraRole:
     def values(self) -> Values:
         """Give the counters of the camera."""
         job, capture, publisher, recorder = self._job, self._capture, self._publisher, self._recorder
+        camera_format = self._format
         if job is None or capture is None or publisher is None:
             return {}
         values: dict[str, int | float | str | None] = {
@@ -149,15 +158,28 @@ class CameraRole:
             "lost_camera": capture.lost_camera,
             "lost_queue": capture.lost_queue,
             "silences": capture.silences,
+            "disconnects": capture.disconnects,
+            "gap_ms": capture.gap_ns // 1_000_000,
+            "events_dropped": capture.events_dropped,
             "published": publisher.sent,
             "unsent": publisher.unsent,
             "malformed": publisher.malformed,
         }
-        if capture.captured > 1:
-            values["rate_hz"] = round((capture.captured - 1) / max(1, capture.last_ns - capture.first_ns) * 1e9, 3)
+        stamps = capture.stamps
+        if stamps.rate_hz is not None:
+            values["rate_hz"] = round(stamps.rate_hz, 3)
+        if camera_format is not None:
+            values["rate_asked_hz"] = camera_format.rate_asked_hz
+        if stamps.has_clock:
+            drift_ppm = stamps.drift_ppm
+            values["clock_drift_ppm"] = round(drift_ppm, 3) if drift_ppm is not None else None
+            values["clock_restarts"] = stamps.clock_restarts
+        if self._space is not None:
+            values["free_bytes"] = self._space.free_bytes
         if recorder is not None:
             values |= {f"rows_{state}": number for state, number in recorder.states.items()}
             values |= {"waiting": recorder.waiting, "longest_queue": recorder.longest_queue}
+            values |= {"longest_queue_bytes": recorder.longest_queue_bytes, "unwritten": recorder.unwritten}
             values["video_bytes"] = recorder.video_bytes
         return {job.camera: values}
 
@@ -182,13 +204,14 @@ def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:
     return details
 
 
-def _check_space(folder: Path, min_free_bytes: int) -> None:
+def _check_space(folder: Path, min_free_bytes: int, stop_free_bytes: int) -> None:
     parent = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = disk_usage(parent).free
-    if free < min_free_bytes:
+    free, needed = disk_usage(parent).free, max(min_free_bytes, stop_free_bytes)
+    key = "min_free_gib" if min_free_bytes >= stop_free_bytes else "stop_free_gib"
+    if free < needed:
         raise DiskError(
-            f"{parent} has {free / 2**30:.1f} GiB free, less than the {min_free_bytes / 2**30:.1f} that "
-            "session.min_free_gib asks for; make room or choose another session.output"
+            f"{parent} has {free / 2**30:.1f} GiB free, less than the {needed / 2**30:.1f} that "
+            f"session.{key} asks for; make room or choose another session.output"
         )
 
 

@@ -13,24 +13,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.acquisition.camera import CameraFormat, Capture
+from posestream.acquisition.camera import CameraFormat
 from posestream.acquisition.encoder import EncoderError, VideoWriter
-from posestream.acquisition.frame_table import FrameTable, Seen
+from posestream.acquisition.frame_table import FrameTable
+from posestream.acquisition.presentation import PresentationTimes
+from posestream.acquisition.stamps import Stamped
 from posestream.stream.wire.jobs import RecordingSettings
 from posestream.stream.wire.tables import FrameState, TableWriter
 
 __all__ = ["Recorder"]
 
-MAX_STEP_US = 2_000_000_000
-"""Microseconds between two frames that a container holds: mp4 keeps a frame's duration in 31 bits."""
+MAX_LOST_WAITING = 100_000
+"""Rows of lost frames, about 1 KiB each, that may wait behind an encoder that has stopped; then it is given up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Entry:
-    seq: int
-    capture: Capture
-    wall_ns: int
-    seen: Seen
+    frame: Stamped
     pixels: NDArray[np.uint8] | None
     """None: the queue was full."""
 
@@ -57,7 +56,11 @@ class Recorder:
         self.error: str | None = None
         """Why the recording ended before it was closed; none while all is well."""
         self.longest_queue = 0
-        """The most frames that ever waited."""
+        """The most frames that ever waited, lost ones included."""
+        self.longest_queue_bytes = 0
+        """The most bytes of raw frames that ever waited."""
+        self.unwritten = 0
+        """Frames that have no row, because the recording had been given up."""
         self._table = FrameTable(folder / "frames.csv")
         self._truth = (
             TableWriter(folder / "truth.csv", ("seq", *(f"{n}_{axis}" for n in camera.truth_names for axis in "xy")))
@@ -72,27 +75,20 @@ class Recorder:
             self._limit = settings.queue_bytes
         self._queue: deque[_Entry | None] = deque()
         self._waiting_bytes = 0
+        self._waiting_lost = 0
         self._changed = threading.Condition()
-        self._in_encoder: deque[tuple[_Entry, int, str]] = deque()
-        self._first_ns: int | None = None
-        self._last_pts_us = -1
-        self._shift_us = 0  # what repairs have moved the frames by
+        self._in_encoder: deque[tuple[Stamped, int, str]] = deque()
+        self._times = PresentationTimes()
         self._thread = threading.Thread(target=self._run, name="recorder")
         self._thread.start()
 
-    def put(self, seq: int, capture: Capture, wall_ns: int, seen: Seen, pixels: NDArray[np.uint8]) -> bool:
+    def put(self, frame: Stamped, pixels: NDArray[np.uint8]) -> bool:
         """Hand over a frame; never waits.
 
         Parameters
         ----------
-        seq
-            Number of the frame in the stream.
-        capture
-            What the camera said of it.
-        wall_ns
-            Its wall clock time.
-        seen
-            What its device id said of the frames before.
+        frame
+            Its numbers and times.
         pixels
             (height, width, channels) uint8; must not change any more.
 
@@ -103,11 +99,18 @@ class Recorder:
         """
         with self._changed:
             room = self._video is None or self._waiting_bytes + pixels.nbytes <= self._limit
+            if self._waiting_lost >= MAX_LOST_WAITING:
+                self.unwritten += 1
+                self._fail(RuntimeError(f"the encoder or the disk stands still, {MAX_LOST_WAITING} frames were lost"))
+                return False
             kept = pixels if room and self._video is not None else None
-            self._queue.append(_Entry(seq, capture, wall_ns, seen, kept))
+            self._queue.append(_Entry(frame, kept))
             if kept is not None:
                 self._waiting_bytes += kept.nbytes
+            else:
+                self._waiting_lost += 1
             self.longest_queue = max(self.longest_queue, len(self._queue))
+            self.longest_queue_bytes = max(self.longest_queue_bytes, self._waiting_bytes)
             self._changed.notify()
         return room
 
@@ -125,6 +128,13 @@ class Recorder:
     def video_bytes(self) -> int:
         """Size of the video file."""
         return self._video.path.stat().st_size if self._video is not None and self._video.path is not None else 0
+
+    @property
+    def owed_bytes(self) -> int:
+        """What the frames that wait will take in the file, judged by those that are in it."""
+        recorded = self._table.states[FrameState.RECORDED]
+        frames = self.waiting - self._waiting_lost
+        return frames * self.video_bytes // recorded if recorded else self._waiting_bytes
 
     def sync(self) -> None:
         """Bring the tables to the disk; called from another thread, so that a slow disk does not hold the encoder."""
@@ -159,58 +169,45 @@ class Recorder:
             entry = self._queue.popleft()
             if entry is not None and entry.pixels is not None:
                 self._waiting_bytes -= entry.pixels.nbytes
+            elif entry is not None:
+                self._waiting_lost -= 1
             return entry
 
     def _guarded(self, entry: _Entry) -> None:
+        frame = entry.frame
         try:
-            self._table.lost_by_camera(entry.seen.lost)
-            if self._truth is not None and entry.capture.truth is not None:
-                self._truth.append((entry.seq, *(f"{value:.3f}" for point in entry.capture.truth for value in point)))
+            self._table.lost_by_camera(frame.lost)
+            truth = frame.capture.truth
+            if self._truth is not None and truth is not None:
+                self._truth.append((frame.seq, *(f"{value:.3f}" for point in truth for value in point)))
             if self._video is None:
-                self._lost(entry, FrameState.NOT_RECORDED)
+                self._table.lost(frame, FrameState.NOT_RECORDED)
             elif self.error is not None:
-                self._lost(entry, FrameState.ENCODER_ERROR)
+                self._table.lost(frame, FrameState.ENCODER_ERROR)
             elif entry.pixels is None:
-                self._lost(entry, FrameState.LOST_QUEUE)
+                self._table.lost(frame, FrameState.LOST_QUEUE)
             else:
-                self._encode(self._video, entry, entry.pixels)
+                self._encode(self._video, frame, entry.pixels)
         except (EncoderError, OSError) as error:
             self._fail(error)
 
-    def _lost(self, entry: _Entry, state: FrameState) -> None:
-        self._table.lost(entry.seq, entry.capture, entry.wall_ns, state, entry.seen.note)
-
-    def _encode(self, video: VideoWriter, entry: _Entry, pixels: NDArray[np.uint8]) -> None:
-        pts_us, note = self._presentation_time(entry)
-        self._in_encoder.append((entry, pts_us, note))
+    def _encode(self, video: VideoWriter, frame: Stamped, pixels: NDArray[np.uint8]) -> None:
+        own_ns = frame.capture.presentation_ns
+        pts_us, note = self._times.next(frame.captured_ns if own_ns is None else own_ns)
+        self._in_encoder.append((frame, pts_us, note))
         try:
             self._settle(video.write(pixels, pts_us))
         except EncoderError:
             while self._in_encoder:
-                self._lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
+                self._table.lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
             raise
-
-    def _presentation_time(self, entry: _Entry) -> tuple[int, str]:
-        time_ns = entry.capture.captured_ns if entry.capture.presentation_ns is None else entry.capture.presentation_ns
-        if self._first_ns is None:
-            self._first_ns = time_ns
-        pts_us, note = (time_ns - self._first_ns) // 1_000 - self._shift_us, entry.seen.note
-        if pts_us <= self._last_pts_us:  # players need rising times; the raw ones stay in the table
-            pts_us = self._last_pts_us + 1
-            note = "; ".join(filter(None, (note, "presentation time repaired")))
-        elif self._last_pts_us >= 0 and pts_us - self._last_pts_us > MAX_STEP_US:
-            self._shift_us += pts_us - self._last_pts_us - MAX_STEP_US
-            pts_us = self._last_pts_us + MAX_STEP_US
-            note = "; ".join(filter(None, (note, "presentation time repaired: pause too long for the container")))
-        self._last_pts_us = pts_us
-        return pts_us, note
 
     def _settle(self, in_file: list[int]) -> None:
         for pts in in_file:
-            entry, pts_us, note = self._in_encoder.popleft()
+            frame, pts_us, note = self._in_encoder.popleft()
             if pts != pts_us:
                 note = "; ".join(filter(None, (note, f"encoder gave time {pts}")))
-            self._table.recorded(entry.seq, entry.capture, entry.wall_ns, pts_us, note)
+            self._table.recorded(frame, pts_us, note)
 
     def _fail(self, error: Exception) -> None:
         if self.error is None:

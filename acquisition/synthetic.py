@@ -23,6 +23,7 @@ __all__ = ["SyntheticCamera", "SyntheticSettings"]
 
 Side = Annotated[int, Meta(ge=16, le=8192)]
 NotNegative = Annotated[float, Meta(ge=0)]
+NotNegativeInt = Annotated[int, Meta(ge=0)]
 
 
 class SyntheticSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +51,12 @@ class SyntheticSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknow
     """Frames that the device keeps for a reader who is late, the newest ones, like a driver's queue."""
     stall: tuple[NotNegative, NotNegative] | None = None
     """`[at_s, for_s]`: for so long nothing is delivered, though frames are exposed and the oldest lost, seconds."""
+    skew_ppm: Annotated[float, Meta(ge=-10_000, le=10_000)] = 0.0
+    """Millionths by which the device's clock, not its frame rate, is fast."""
+    device_ids: tuple[NotNegativeInt, NotNegativeInt] | None = None
+    """`[first, last]` of the device's frame numbers before they begin again, such as `[1, 65535]`."""
+    unplug: tuple[NotNegativeInt, NotNegative] | None = None
+    """`[at_frame, for_s]`: once, before that frame, the camera is lost, and can't be opened for so many seconds."""
 
 
 class SyntheticCamera:
@@ -79,6 +86,8 @@ class SyntheticCamera:
         self._arena: Arena | None = None
         self._gray: NDArray[np.uint8] | None = None
         self._start_ns: int | None = None
+        self._delivered_ns = 0
+        self._unplugged_ns: int | None = None
 
     def open(self) -> CameraFormat:
         """Paint the empty arena.
@@ -87,8 +96,17 @@ class SyntheticCamera:
         -------
         CameraFormat
             The settings, and the names of the true keypoints.
+
+        Raises
+        ------
+        CameraError
+            While it is unplugged, or where the settings can't be.
         """
         options = self._settings
+        if options.device_ids is not None and options.device_ids[0] >= options.device_ids[1]:
+            raise CameraError(f"the synthetic camera's device_ids {list(options.device_ids)} are no range of numbers")
+        if self._away():
+            raise CameraError("the synthetic camera is unplugged")
         self._arena = Arena(options.width, options.height, options.rate_hz, options.seed, options.noise)
         self._faults = random.Random(options.seed)  # noqa: S311 - reproducible on purpose
         self._draw_faults()
@@ -100,6 +118,7 @@ class SyntheticCamera:
             pixel_format=options.pixel_format,
             rate_hz=options.rate_hz,
             tick_ns=1.0,
+            device_ids=options.device_ids,
             truth_names=KEYPOINTS,
             description=f"simulated arena, seed {options.seed}",
         )
@@ -114,7 +133,7 @@ class SyntheticCamera:
         """
         if self._arena is None:
             raise CameraError("the synthetic camera was started before it was opened")
-        self._start_ns = self._clock()
+        self._start_ns = self._delivered_ns = self._clock()
 
     def read(self, out: NDArray[np.uint8], timeout_s: float) -> Capture | None:
         """Wait for the next frame and put it into `out`.
@@ -129,18 +148,19 @@ class SyntheticCamera:
         Returns
         -------
         Capture or None
-            `captured_ns` is the exposure, not the delivery; `device_time` is the same in nanoseconds since the start.
-            None where no frame came in time.
+            `captured_ns` is when the device delivered it, though it may be read later; `device_time` is the exposure in
+            nanoseconds since the start, by the device's clock. None where no frame came in time.
 
         Raises
         ------
         EndOfStream
             After the last frame, where `frames` sets one.
         CameraError
-            Where it was not started.
+            Where it was not started, or is unplugged.
         """
         if self._arena is None or self._start_ns is None:
             raise CameraError("the synthetic camera was read before it was started")
+        self._unplug(self._arena.index)
         deadline_ns = self._clock() + round(timeout_s * 1e9)
         self._skip_lost(deadline_ns)
         index = self._arena.index
@@ -153,10 +173,11 @@ class SyntheticCamera:
         # Drawn before it is due, so that the work of drawing is no part of the latency
         self._render(out)
         self._wait(ready_ns)
+        self._delivered_ns = max(self._delivered_ns, ready_ns)  # in order, whatever the delays
         capture = Capture(
-            captured_ns=self._start_ns + self._exposure_ns(index),
-            device_id=index,
-            device_time=self._exposure_ns(index),
+            captured_ns=self._delivered_ns,
+            device_id=self._device_id(index),
+            device_time=round(self._exposure_ns(index) * (1 + self._settings.skew_ppm * 1e-6)),
             truth=self._arena.keypoints,
         )
         self._advance()
@@ -165,6 +186,22 @@ class SyntheticCamera:
     def stop(self) -> None:
         """Let go of the arena."""
         self._arena = self._gray = self._start_ns = None
+
+    def _away(self) -> bool:
+        unplug, since_ns = self._settings.unplug, self._unplugged_ns
+        return unplug is not None and since_ns is not None and self._clock() - since_ns < unplug[1] * 1e9
+
+    def _unplug(self, index: int) -> None:
+        unplug = self._settings.unplug
+        if unplug is not None and self._unplugged_ns is None and index >= unplug[0]:
+            self._unplugged_ns = self._clock()
+            raise CameraError("the synthetic camera was unplugged")
+
+    def _device_id(self, index: int) -> int:
+        if self._settings.device_ids is None:
+            return index
+        first, last = self._settings.device_ids
+        return first + index % (last - first + 1)
 
     def _exposure_ns(self, index: int) -> int:
         return round(index * 1e9 / self._settings.rate_hz)

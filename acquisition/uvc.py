@@ -114,6 +114,7 @@ class UvcCamera:
             width=width,
             pixel_format=options.pixel_format,
             rate_hz=rate_hz if rate_hz > 0 else None,
+            reconnects=not self._is_file,
             description=description,
         )
 

@@ -166,5 +166,11 @@ def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if stage in latency:
             p = latency[stage]
             yield title, f"p50 {p['p50']:.1f}, p90 {p['p90']:.1f}, p99 {p['p99']:.1f}, max {p['max']:.1f} ms"
+    if residual := camera.get("clock", {}).get("residual_ms"):
+        drift = camera["clock"]["drift_ppm"]
+        rate = f"{drift:+.1f} ppm, " if drift is not None else ""
+        yield "device clock", f"{rate}arrivals later by p50 {residual['p50']:.2f}, max {residual['max']:.2f} ms"
+    for remark in camera.get("remarks", []):
+        yield "remark", remark
     for file in camera.get("files", []):
         yield "file", file

@@ -66,7 +66,8 @@ def write_results(
                 texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
                 problems += [f"camera {name}: {text}" for text in texts]
             tables = read_camera(folder, inferred=model is not None)
-            cameras[name] = summarize_camera(folder, info, videos[name], tables)
+            counters = values[f"camera:{name}"].get(name, {})
+            cameras[name] = summarize_camera(folder, info, videos[name], tables, counters)
             cameras[name]["files"] = close_camera(
                 folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size
             )

@@ -75,6 +75,9 @@ class SessionTable(_Table):
     """Seconds after which the run ends by itself."""
     min_free_gib: Annotated[float, Field(ge=0)] = 1.0
     """GiB that must be free on the output's disk for a run to start."""
+    stop_free_gib: Annotated[float, Field(ge=0)] = 0.5
+    """GiB below which a run is ended while its files can be closed; there is a warning at twice that, or when the disk
+    has space for less than ten minutes more. Each camera's process looks at the disk that it writes to."""
 
 
 class RecordingTable(_Table):
@@ -162,6 +165,8 @@ class CameraTable(BaseModel):
     """Whether the camera's process is started by hand, on another machine: `posestream join camera:NAME ADDRESS`."""
     timeout_s: Annotated[float, Field(gt=0)] = 5.0
     """Seconds without a frame after which the camera is said to be silent."""
+    reconnect_s: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds for which a camera that was lost is looked for before the run ends; 0: it ends at once."""
     publish_queue_mib: MiB = 64
     """MiB of raw frames that may wait for one reader."""
     recording: dict[str, Any] = {}

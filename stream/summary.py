@@ -1,5 +1,6 @@
 """What a session came to: counts that must add up, rates, and how old the poses were."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from posestream.stream.closing import CameraTables
 from posestream.stream.tables import read_skipped, skipped_frames
-from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.messages import RATE_TOLERANCE, StreamInfo
 from posestream.stream.wire.tables import FrameState
 
 __all__ = ["summarize_camera"]
@@ -25,7 +26,9 @@ STAGES = (
 )
 
 
-def summarize_camera(folder: Path, info: StreamInfo, video: str | None, tables: CameraTables) -> dict[str, Any]:
+def summarize_camera(
+    folder: Path, info: StreamInfo, video: str | None, tables: CameraTables, counters: Mapping[str, Any]
+) -> dict[str, Any]:
     """Sum up a camera's folder.
 
     Parameters
@@ -38,12 +41,15 @@ def summarize_camera(folder: Path, info: StreamInfo, video: str | None, tables: 
         Name of the video file; none where it was not recorded.
     tables
         Its tables.
+    counters
+        What its process counted.
 
     Returns
     -------
     dict
-        JSON: `frames` by state, `pose_states`, `rate_hz`, `video`, `poses`, `latency_ms`, and `unexplained`, frames
-        whose fate nobody wrote down, which is 0 unless a process was killed.
+        JSON: `frames` by state, `pose_states`, `rate_hz`, `clock`, `gaps`, `remarks` (sentences that are no problem),
+        `video`, `poses`, `latency_ms`, and `unexplained`, frames whose fate nobody wrote down, which is 0 unless a
+        process was killed.
     """
     frames, poses = tables.frames, tables.poses
     states = frames["state"].value_counts()
@@ -51,7 +57,8 @@ def summarize_camera(folder: Path, info: StreamInfo, video: str | None, tables: 
     summary: dict[str, Any] = {
         "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in FrameState},
         "pose_states": tables.pose_states,
-        "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames.loc[delivered, "captured_ns"])},
+        "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames)},
+        "gaps": {"count": int(counters.get("disconnects") or 0), "ms": int(counters.get("gap_ms") or 0)},
         "notes": int((frames["note"].fillna("") != "").sum()),
         "size": {"width": info.width, "height": info.height, "pixel_format": info.pixel_format},
     }
@@ -62,6 +69,14 @@ def summarize_camera(folder: Path, info: StreamInfo, video: str | None, tables: 
             "bytes": size,
             "compression": round(recorded * info.frame_bytes / size, 1) if size else None,
         }
+    if "clock_restarts" in counters:
+        residual = (frames["arrived_ns"] - frames["captured_ns"]).dropna()
+        summary["clock"] = {
+            "drift_ppm": counters["clock_drift_ppm"],
+            "restarts": counters["clock_restarts"],
+            "residual_ms": _percentiles(residual) if len(residual) else {},
+        }
+    summary["remarks"] = list(_remarks(summary, counters.get("rate_asked_hz")))
     if poses is not None:
         summary |= _poses(poses, read_skipped(folder), frames.loc[delivered, "seq"])
     return summary
@@ -83,11 +98,24 @@ def _poses(poses: pd.DataFrame, skipped: pd.DataFrame, captured: "pd.Series[Any]
     }
 
 
-def _rate(captured_ns: "pd.Series[Any]") -> float | None:
-    if len(captured_ns) < 2:
-        return None
-    span = float(captured_ns.iloc[-1] - captured_ns.iloc[0])
-    return round((len(captured_ns) - 1) / span * 1e9, 3) if span > 0 else None
+def _rate(frames: pd.DataFrame) -> float | None:
+    """Frames a second that the device exposed, those that it lost included, gaps and odd numbers left out."""
+    captured = frames["captured_ns"].notna().to_numpy()
+    times, rows = frames["captured_ns"].dropna().to_numpy(np.int64), np.flatnonzero(captured)
+    sound = ~frames["note"].fillna("").str.contains("device id|camera reconnected").to_numpy(bool)[captured][1:]
+    span = int(np.diff(times)[sound].sum())
+    return round(int(np.diff(rows)[sound].sum()) / span * 1e9, 3) if span > 0 else None
+
+
+def _remarks(summary: dict[str, Any], asked: float | None) -> Iterator[str]:
+    captured, measured = summary["frames"]["captured"], summary["rate_hz"]["measured"]
+    if asked and measured and captured > measured and abs(measured / asked - 1) > RATE_TOLERANCE:
+        yield f"asked for {asked:g} frames a second, the camera gave {measured:.2f}"
+    gaps = summary["gaps"]
+    if gaps["count"]:
+        yield f"the camera was lost (times: {gaps['count']}); {gaps['ms'] / 1e3:.1f} s have no frames"
+    if summary.get("clock", {}).get("restarts"):
+        yield f"the camera's clock jumped or began anew (times: {summary['clock']['restarts']})"
 
 
 def _percentiles(nanoseconds: "pd.Series[Any]") -> dict[str, float]:

@@ -232,8 +232,10 @@ class Supervisor:
             recording=RecordingSettings(**settings) if recording.enabled else None,
             view=msgspec.convert(table.view.model_dump(), ViewSettings) if table.view is not None else None,
             min_free_bytes=round(self._rig.session.min_free_gib * 2**30),
+            stop_free_bytes=round(self._rig.session.stop_free_gib * 2**30),
             publish_queue_bytes=table.publish_queue_mib * 2**20,
             timeout_s=table.timeout_s,
+            reconnect_s=table.reconnect_s,
             window=WINDOW_BATCHES * (self._rig.inference.batch_size if self._rig.inference is not None else 1),
         )
 

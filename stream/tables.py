@@ -23,7 +23,7 @@ __all__ = [
 
 _WHOLE = "Int64"  # a whole number, or nothing
 _FRAME_TYPES = dict.fromkeys(
-    ("seq", "device_id", "device_time", "captured_ns", "wall_ns", "video_frame", "pts_us"), _WHOLE
+    ("seq", "device_id", "device_time", "captured_ns", "arrived_ns", "wall_ns", "video_frame", "pts_us"), _WHOLE
 )
 
 

@@ -107,10 +107,14 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     """None: what the camera delivers is recorded as it is."""
     min_free_bytes: int
     """Free space below which a run does not start."""
+    stop_free_bytes: int = 512 * 2**20
+    """Free space below which a run is ended, so that the files can be closed."""
     publish_queue_bytes: int = 64 * 2**20
     """Bytes of raw frames that may wait for one reader."""
     timeout_s: float = 5.0
     """Seconds without a frame after which the camera is said to be silent."""
+    reconnect_s: float = 60.0
+    """Seconds for which a camera that was lost is looked for; 0: the run ends at once."""
     window: int = 16
     """Frames that may be on their way through inference, for a camera that waits for it."""
 

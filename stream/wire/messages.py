@@ -24,6 +24,7 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "MAX_PATCHES",
     "PROTOCOL_VERSION",
+    "RATE_TOLERANCE",
     "SKIPPED",
     "Event",
     "Frame",
@@ -57,6 +58,9 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
 
 PixelFormat = Literal["gray8", "rgb24", "bgr24"]
 """How a pixel lies in memory; rows follow each other without padding."""
+
+RATE_TOLERANCE = 0.01
+"""By how much of the rate asked for a camera's measured rate may differ without a word."""
 
 CHANNELS: dict[str, int] = {"gray8": 1, "rgb24": 3, "bgr24": 3}
 """Bytes of a pixel, and so the last axis of a frame."""

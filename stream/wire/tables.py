@@ -64,10 +64,11 @@ LOST_STATES = (FrameState.LOST_CAMERA, FrameState.LOST_QUEUE, FrameState.ENCODER
 
 FRAME_COLUMNS = (
     "seq",  # number of the frame in the stream; empty where the device lost it
-    "device_id",  # the device's number; empty where it has none
+    "device_id",  # the device's number, unwrapped; empty where it has none
     "device_time",  # the device's stamp in raw ticks; empty where it has none
-    "captured_ns",  # exposure, machine's monotonic clock
-    "wall_ns",  # the same by the wall clock
+    "captured_ns",  # exposure, machine's monotonic clock: the device's stamp mapped to it, or else the arrival
+    "arrived_ns",  # when the frame was there, machine's monotonic clock
+    "wall_ns",  # `captured_ns` by the wall clock
     "video_frame",  # index of the frame in the video; empty where it is not in it
     "pts_us",  # presentation time in the video, microseconds from the first frame
     "state",  # a `FrameState`

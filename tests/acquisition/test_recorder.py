@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from posestream.acquisition.camera import CameraFormat, Capture
-from posestream.acquisition.frame_table import Seen
-from posestream.acquisition.recorder import Recorder
+from posestream.acquisition.recorder import MAX_LOST_WAITING, Recorder
+from posestream.acquisition.stamps import Stamped
 from posestream.stream.wire.jobs import RecordingSettings
 
 GREY = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
-NOTHING = Seen(range(0), "")
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -25,10 +24,22 @@ def frames_in(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def put(recorder: Recorder, seq: int, captured_ns: int | None = None, seen: Seen = NOTHING, **capture) -> bool:
+def stamped(seq: int, captured_ns: int | None = None, lost: range = range(0), **capture) -> Stamped:
     time = seq * 10_000_000 if captured_ns is None else captured_ns
-    pixels = np.full(GREY.shape, seq % 256, np.uint8)
-    return recorder.put(seq, Capture(captured_ns=time, **capture), time, seen, pixels)
+    return Stamped(
+        seq=seq,
+        capture=Capture(captured_ns=time, **capture),
+        device_id=capture.get("device_id"),
+        captured_ns=time,
+        wall_ns=time,
+        lost=lost,
+        id_note="",
+        note="",
+    )
+
+
+def put(recorder: Recorder, seq: int, *args, **named) -> bool:
+    return recorder.put(stamped(seq, *args, **named), np.full(GREY.shape, seq % 256, np.uint8))
 
 
 def test_every_frame_is_in_the_video_and_has_its_row(tmp_path: Path) -> None:
@@ -45,7 +56,7 @@ def test_every_frame_is_in_the_video_and_has_its_row(tmp_path: Path) -> None:
 def test_frames_that_the_camera_lost_stand_in_their_place(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, RecordingSettings(), GREY)
     put(recorder, 0, device_id=10)
-    put(recorder, 1, seen=Seen(range(11, 14), ""), device_id=14)
+    put(recorder, 1, lost=range(11, 14), device_id=14)
     recorder.close()
     assert [(row["device_id"], row["state"]) for row in rows_of(tmp_path)] == [
         ("10", "recorded"),
@@ -67,6 +78,25 @@ def test_a_full_queue_loses_the_new_frame_and_says_so(tmp_path: Path) -> None:
     assert [row["state"] for row in rows] == ["recorded" if each else "lost-queue" for each in kept]
     assert frames_in(tmp_path / "video.mp4") == sum(kept)
     assert recorder.states == {"recorded": sum(kept), "lost-queue": 50 - sum(kept)}
+    assert recorder.longest_queue_bytes <= 5 * 48 * 64
+
+
+def test_an_encoder_that_stands_still_is_given_up_before_the_rows_fill_the_memory(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, RecordingSettings(queue_bytes=48 * 64), GREY)
+    gate = threading.Event()
+    write = recorder._video.write
+    recorder._video.write = lambda *args: (gate.wait(60), write(*args))[1]
+    frame, pixels = stamped(1), np.zeros(GREY.shape, np.uint8)
+    put(recorder, 0)
+    for _ in range(MAX_LOST_WAITING + 10):
+        recorder.put(frame, pixels)
+    assert recorder.error is not None
+    assert "stands still" in recorder.error
+    assert recorder.unwritten > 0
+    assert recorder.waiting <= MAX_LOST_WAITING + 1
+    recorder._queue.clear()  # so that the test need not write them all
+    gate.set()
+    recorder.close()
 
 
 def test_times_that_do_not_rise_are_repaired_and_flagged(tmp_path: Path) -> None:
@@ -133,7 +163,7 @@ def test_a_disk_that_takes_no_more_is_reported_and_what_was_written_is_valid(tmp
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
         for seq in range(40):
-            recorder.put(seq, Capture(captured_ns=seq * 10_000_000), 0, NOTHING, noise[seq])
+            recorder.put(stamped(seq), noise[seq])
         recorder.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from posestream.acquisition.camera import Capture, EndOfStream
+from posestream.acquisition.camera import CameraError, Capture, EndOfStream
 from posestream.acquisition.synthetic import SyntheticCamera, SyntheticSettings
 
 from .camera_contract import FakeTime, buffer_for, read_all
@@ -112,10 +112,39 @@ def test_jitter_delays_delivery_but_not_the_exposure() -> None:
     start_ns, delays = time.now_ns, []
     for index in range(30):
         capture = _read(camera)
-        assert capture.captured_ns == start_ns + index * 10_000_000
-        delays.append(time.now_ns - capture.captured_ns)
+        assert capture.device_time == index * 10_000_000
+        assert capture.captured_ns == time.now_ns
+        delays.append(time.now_ns - start_ns - capture.device_time)
     assert 0 <= min(delays) < 3_000_000
     assert 5_000_000 < max(delays) <= 8_000_000
+
+
+def test_the_devices_clock_may_be_fast() -> None:
+    time = FakeTime()
+    camera = _opened(time, skew_ppm=100.0)
+    assert [_read(camera).device_time for _ in range(3)] == [0, 10_001_000, 20_002_000]
+
+
+def test_numbers_wrap_where_it_is_said() -> None:
+    assert _ids(FakeTime(), frames=7, device_ids=(1, 3)) == [1, 2, 3, 1, 2, 3, 1]
+    with pytest.raises(CameraError, match="no range"):
+        _opened(FakeTime(), device_ids=(3, 3))
+
+
+def test_unplugged_it_is_lost_and_comes_back_counting_anew() -> None:
+    time = FakeTime()
+    camera = _opened(time, unplug=(3, 2.0))
+    assert [_read(camera).device_id for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(CameraError, match="was unplugged"):
+        _read(camera)
+    camera.stop()
+    time.now_ns += 1_900_000_000
+    with pytest.raises(CameraError, match="is unplugged"):
+        camera.open()
+    time.now_ns += 100_000_000
+    camera.open()
+    camera.start()
+    assert [_read(camera).device_id for _ in range(6)] == list(range(6))
 
 
 def test_a_stall_holds_frames_back_and_loses_some() -> None:

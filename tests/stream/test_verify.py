@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.recover import StillRunningError, recover_session
-from posestream.stream.verify import NoSessionError, verify_session
+from posestream.stream.verify import NoSessionError, _device_ids, verify_session
 from posestream.stream.wire.messages import StreamInfo
 
 from .conftest import BODYPARTS, children_of, wait_for_processes
@@ -40,15 +42,15 @@ STREAM = {
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session as a run leaves it; even frames have live poses, odd ones below 80 backfilled ones."""
     from posestream.acquisition.camera import CameraFormat, Capture
-    from posestream.acquisition.frame_table import DeviceIds
     from posestream.acquisition.recorder import Recorder
+    from posestream.acquisition.stamps import FrameStamper
     from posestream.stream.wire.jobs import RecordingSettings
     from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, backfilled_columns, pose_columns
 
     folder = tmp_path_factory.mktemp("session")
     (folder / "top").mkdir()
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
-    recorder, ids = Recorder(folder / "top", RecordingSettings(), camera), DeviceIds()
+    recorder, stamps = Recorder(folder / "top", RecordingSettings(), camera), FrameStamper(camera)
     poses = TableWriter(folder / "top" / "poses.csv", pose_columns(BODYPARTS))
     skipped = TableWriter(folder / "top" / "skipped.csv", SKIPPED_COLUMNS)
     rng = np.random.default_rng(0)
@@ -57,7 +59,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         device_id = seq + 3 * (seq >= 50)  # the device lost three
         time = 10_000_000 * device_id
         pixels = rng.integers(0, 256, camera.shape, np.uint8)
-        recorder.put(seq, Capture(captured_ns=time, device_id=device_id), time, ids.see(device_id), pixels)
+        recorder.put(stamps.stamp(Capture(captured_ns=time, device_id=device_id), 0), pixels)
         if seq % 2:
             skipped.append((seq, seq, 1, "fresher-frame"))
             if seq < 80:
@@ -141,6 +143,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda top: edit(top / "frames.csv", lambda lines: swap(lines, 11, ",100000,", ",100900,")),
         "times of 1 frames differ from frames.csv, first of frame 10",
     ),
+    "a time after the arrival": (
+        lambda top: edit(
+            top / "frames.csv", lambda lines: swap(lines, 11, ",100000000,100000000,", ",100000001,100000000,")
+        ),
+        "1 frames were there before they were captured",
+    ),
     "the video is cut": (lambda top: cut(top / "video.mp4", 30_000), "video"),
     "a table is cut": (lambda top: cut(top / "poses.csv", 4), "poses.csv was cut short"),
     "a pose is missing": (
@@ -216,6 +224,34 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a table is gone": (lambda top: (top / "frames.csv").unlink(), "frames.csv"),
     "deeplabcut's table is gone": (lambda top: (top / "videoDLC_x.h5").unlink(), "videoDLC_x.h5 is missing"),
 }
+
+
+@settings(max_examples=40)
+@given(
+    st.one_of(st.none(), st.just((1, 12))),
+    st.lists(st.one_of(st.none(), st.integers(0, 30), st.integers(0, 10**9)), max_size=40),
+    st.integers(0, 40),
+)
+def test_whatever_a_device_numbers_the_rows_are_proved_and_a_missing_row_is_found(raw_range, raws, reopened) -> None:
+    from posestream.acquisition.camera import CameraFormat, Capture
+    from posestream.acquisition.stamps import FrameStamper
+
+    camera = CameraFormat(height=48, width=64, pixel_format="gray8", device_ids=raw_range)
+    stamps, rows, lost = FrameStamper(camera), [], []
+    for number, raw in enumerate(raws):
+        if number == reopened:
+            stamps.begin_anew(camera)
+        frame = stamps.stamp(Capture(captured_ns=number, device_id=raw), 0)
+        if len(frame.lost) > 1_000:
+            return  # one row for each; no need to make so many here
+        lost += range(len(rows), len(rows) + len(frame.lost))
+        rows += [(device_id, "", "lost-camera") for device_id in frame.lost]
+        rows.append((frame.device_id, frame.note, "recorded"))
+    types = {"device_id": "Int64", "note": "string", "state": "string"}
+    frames = pd.DataFrame(rows, columns=list(types)).astype(types)
+    assert list(_device_ids(frames)) == []
+    if lost:
+        assert list(_device_ids(frames.drop(index=lost[0]).reset_index(drop=True)))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
