@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
+from posestream.stream.wire.sensor import SensorPatch
 
 __all__ = [
     "Camera",
@@ -79,6 +80,8 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     """Column and row of the sensor at which the first pixel of a frame begins."""
     binning: tuple[int, int] = (1, 1)
     """Sensor columns and rows that one pixel stands for."""
+    patches: tuple[SensorPatch, ...] = ()
+    """Where the pixels of a view lie on the sensor; none: as `origin` and `binning` say."""
     settings: dict[str, bool | int | float | str] = {}
     """What the device took, read back, in the words of the rig."""
     warnings: tuple[str, ...] = ()
@@ -98,6 +101,16 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
         """Type of a value in a frame as `read` fills it."""
         return np.uint16 if self.bits > 8 else np.uint8
+
+    @property
+    def sensor(self) -> tuple[SensorPatch, ...]:
+        """Where the pixels lie on the sensor; none: they are the sensor's."""
+        if self.patches:
+            return self.patches
+        (left, top), (columns, rows) = self.origin, self.binning
+        matrix = (float(columns), 0.0, left + columns / 2 - 0.5, 0.0, float(rows), top + rows / 2 - 0.5)
+        patch = SensorPatch(x=0, y=0, width=self.width, height=self.height, to_sensor=matrix)
+        return () if (self.origin, self.binning) == ((0, 0), (1, 1)) else (patch,)
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,7 +50,7 @@ class FrameTable:
         self._append((frame.seq, frame.device_id, *times, video_frame, pts_us), state, notes)
 
     def _append(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
-        self._table.append((*cells, state.value, note))
+        self._table.append((*cells, state.value, note, None))  # the pose state is known when the run is over
         self.states[state] += 1
 
     def sync(self) -> None:

@@ -88,5 +88,4 @@ class Outage:
 
 
 def _text(camera: CameraFormat) -> str:
-    bits = f" of {camera.bits} bits" if camera.bits > 8 else ""
-    return f"{camera.width}x{camera.height} {camera.pixel_format}{bits}"
+    return f"{camera.width}x{camera.height} {camera.pixel_format}, {camera.bits} bits"

@@ -1,17 +1,12 @@
 """What is written when a run has ended: DeepLabCut's files, the summary, and the session's last word."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
-from posestream.stream.reconcile import reconcile_camera
+from posestream.stream.closing import close_camera, read_camera
+from posestream.stream.reconcile import cut_tables, reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
-from posestream.stream.tables import read_frames, read_poses, recorded_poses
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import LOST_STATES
 
@@ -31,7 +26,6 @@ def write_results(
     problems: list[str],
     died: bool,
     ended: str,
-    started_ns: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Write the results of a session and give its summary.
@@ -54,13 +48,13 @@ def write_results(
         Whether a process ended without closing its files.
     ended
         Why the run ended.
-    started_ns
-        Wall clock at the start.
     seconds
         Seconds from the start to here.
     """
     problems = list(problems)
     cameras: dict[str, Any] = {}
+    model = inference["model"] if inference is not None else None
+    batch_size = rig.inference.batch_size if rig.inference is not None else 1
     for name, info in streams.items():
         folder = session.camera_folder(name)
         if rig.cameras[name].remote:
@@ -68,16 +62,15 @@ def write_results(
             cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
             continue
         try:
-            if died:  # what was killed may have left a frame without its row, or without a word
-                texts = reconcile_camera(folder, videos[name], inferred=inference is not None)
+            if died or cut_tables(folder):  # what was killed may have left a frame without its row, or without a word
+                texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
                 problems += [f"camera {name}: {text}" for text in texts]
-            frames, poses = read_frames(folder), read_poses(folder) if inference is not None else None
+            tables = read_camera(folder, inferred=model is not None)
             counters = values[f"camera:{name}"].get(name, {})
-            cameras[name] = summarize_camera(folder, info, videos[name], frames, poses, counters)
-            if inference is not None and poses is not None and videos[name] is not None:
-                video, matrix = folder / videos[name], recorded_poses(frames, poses)
-                written = _write_deeplabcut(video, matrix, inference["model"], info, rig, started_ns, seconds)
-                cameras[name]["files"] = [f"{name}/{path.name}" for path in written]
+            cameras[name] = summarize_camera(folder, info, videos[name], tables, counters)
+            cameras[name]["files"] = close_camera(
+                folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size
+            )
         except (OSError, ValueError) as error:
             problems.append(f"camera {name}: results can't be written: {error}")
             cameras.setdefault(name, {})
@@ -96,26 +89,6 @@ def write_results(
     write_json(session.folder / "summary.json", summary)
     session.end({"ended": ended, "problems": problems})
     return summary
-
-
-def _write_deeplabcut(
-    video: Path,
-    values: NDArray[np.float64],
-    model: dict[str, Any],
-    info: StreamInfo,
-    rig: Rig,
-    started_ns: int,
-    seconds: float,
-) -> list[Path]:
-    analysis = Analysis(
-        start_s=started_ns / 1e9,
-        stop_s=started_ns / 1e9 + seconds,
-        rate_hz=info.rate_hz or 0.0,
-        height=info.height,
-        width=info.width,
-        batch_size=rig.inference.batch_size if rig.inference is not None else 1,
-    )
-    return write_deeplabcut_files(video, model, values, analysis)
 
 
 def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:

@@ -10,10 +10,14 @@ from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import Any
 
+import msgspec
+
+from posestream.stream.atomic import replacing
 from posestream.stream.rig import Rig
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+from posestream.stream.wire.sensor import SensorPatch
 
-__all__ = ["OutputError", "Session", "check_output", "write_json"]
+__all__ = ["OutputError", "Session", "check_output", "sensor_patches", "write_json"]
 
 SESSION_FORMAT = 1
 PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python", "pyzmq", "tensorflow")
@@ -48,13 +52,25 @@ def check_output(output: Path, min_free_gib: float) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file so that a crash leaves the old one or the new one, never half of one."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, allow_nan=False)
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:
+    """Read from a session's folder where the pixels of a camera's frames lie on its sensor.
+
+    `posestream.stream.wire.sensor.to_sensor` takes the coordinates in `poses.csv` there.
+
+    Raises
+    ------
+    OSError
+        Where there is no `session.json`.
+    KeyError
+        Where the session has no such camera.
+    """
+    record = json.loads((session / "session.json").read_text(encoding="utf-8"))
+    return msgspec.convert(record["cameras"][camera]["stream"].get("sensor", []), tuple[SensorPatch, ...])
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from posestream.stream.closing import CameraTables
 from posestream.stream.tables import read_skipped, skipped_frames
 from posestream.stream.wire.messages import RATE_TOLERANCE, StreamInfo
 from posestream.stream.wire.tables import FrameState
@@ -26,12 +27,7 @@ STAGES = (
 
 
 def summarize_camera(
-    folder: Path,
-    info: StreamInfo,
-    video: str | None,
-    frames: pd.DataFrame,
-    poses: pd.DataFrame | None,
-    counters: Mapping[str, Any],
+    folder: Path, info: StreamInfo, video: str | None, tables: CameraTables, counters: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Sum up a camera's folder.
 
@@ -43,22 +39,24 @@ def summarize_camera(
         Its stream.
     video
         Name of the video file; none where it was not recorded.
-    frames, poses
-        Its tables, as `posestream.stream.tables` reads them; no poses where none were asked for.
+    tables
+        Its tables.
     counters
         What its process counted.
 
     Returns
     -------
     dict
-        JSON: `frames` by state, `rate_hz`, `clock`, `gaps`, `remarks` (sentences that are no problem), `video`,
-        `poses`, `latency_ms`, and `unexplained`, frames whose fate nobody wrote down, which is 0 unless a process was
-        killed.
+        JSON: `frames` by state, `pose_states`, `rate_hz`, `clock`, `gaps`, `remarks` (sentences that are no problem),
+        `video`, `poses`, `latency_ms`, and `unexplained`, frames whose fate nobody wrote down, which is 0 unless a
+        process was killed.
     """
+    frames, poses = tables.frames, tables.poses
     states = frames["state"].value_counts()
     delivered = frames["seq"].notna()
     summary: dict[str, Any] = {
         "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in FrameState},
+        "pose_states": tables.pose_states,
         "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames)},
         "gaps": {"count": int(counters.get("disconnects") or 0), "ms": int(counters.get("gap_ms") or 0)},
         "notes": int((frames["note"].fillna("") != "").sum()),

@@ -19,10 +19,17 @@ import zmq
 
 from posestream.stream.children import Child
 from posestream.stream.rig import Rig
-from posestream.stream.session import OutputError, Session, check_output
-from posestream.stream.wire.clock import wall_ns
-from posestream.stream.wire.control import Command, Configure, ControlServer, Notice, Start, Stop
-from posestream.stream.wire.jobs import CameraJob, InferenceJob, Job, PoseRecorderJob, RecordingSettings
+from posestream.stream.session import OutputError, Session, check_output, write_json
+from posestream.stream.wire.control import Command, Configure, ControlServer, Notice, Start, Stop, Values
+from posestream.stream.wire.jobs import (
+    BackfillJob,
+    CameraJob,
+    InferenceJob,
+    Job,
+    PoseRecorderJob,
+    RecordingSettings,
+    ViewSettings,
+)
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint
@@ -62,6 +69,9 @@ class Display(Protocol):
 
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands; called a few times a second."""
+
+    def backfilling(self, values: Values) -> None:
+        """Show where the backfill stands; called a few times a second."""
 
 
 class Outcome:
@@ -125,10 +135,11 @@ class Supervisor:
             raise WrongUseError(str(error)) from error
         logs = Path(tempfile.mkdtemp(prefix="posestream-"))
         self._control = control
+        self._start: Callable[[Child], None] = lambda child: child.start(control.endpoint, keys_folder, logs)
         try:
             with self._signals():
                 for child in self._children:
-                    child.start(control.endpoint, keys_folder, logs)
+                    self._start(child)
                 self._arm()
                 return self._record()
         finally:
@@ -221,6 +232,7 @@ class Supervisor:
             endpoint=table.endpoint or "",
             folder=str(self._session.remote_folder(name) if table.remote else self._session.camera_folder(name)),
             recording=RecordingSettings(**settings) if recording.enabled else None,
+            view=msgspec.convert(table.view.model_dump(), ViewSettings) if table.view is not None else None,
             min_free_bytes=round(self._rig.session.min_free_gib * 2**30),
             stop_free_bytes=round(self._rig.session.stop_free_gib * 2**30),
             publish_queue_bytes=table.publish_queue_mib * 2**20,
@@ -277,7 +289,6 @@ class Supervisor:
             )
         if self._pose_endpoint() is not None:
             self._display.phase(f"ready: inference, poses at {self._pose_endpoint()}")
-        started_ns = wall_ns()
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
         self._start([child for child in (self._poses, self._inference) if child is not None])
@@ -292,7 +303,7 @@ class Supervisor:
             self._end(ended)
         finally:
             self._event_log.close()
-        return self._finish(ended, started_ns, time.monotonic() - started)
+        return self._finish(ended, time.monotonic() - started)
 
     def _start(self, children: list[Child]) -> None:
         for child in children:
@@ -388,7 +399,7 @@ class Supervisor:
                 else:
                     at_once, changed = True, time.monotonic()
 
-    def _finish(self, ended: str, started_ns: int, seconds: float) -> Outcome:
+    def _finish(self, ended: str, seconds: float) -> Outcome:
         self._display.phase("writing the results")
         from posestream.stream.results import write_results
 
@@ -406,10 +417,42 @@ class Supervisor:
             problems=self._problems,
             died=any(child.state == "died" for child in self._children),
             ended=ended,
-            started_ns=started_ns,
             seconds=seconds,
         )
+        if self._rig.inference is not None and self._rig.inference.backfill:
+            result = self._backfill(result)
         return Outcome(session.folder, result)
+
+    def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Backfill the session, which is complete and stays so whatever becomes of this; gives its summary."""
+        folder, child = self._session.folder, Child("backfill", remote=False)
+        self._display.phase("backfilling the frames that got no live pose (Ctrl-C skips the rest)")
+        self._children.append(child)
+        self._interrupts, told = 0, False
+        self._start(child)
+        while not child.over:
+            self._tick()
+            if child.state == "joined":
+                self._send(child, Configure(job=BackfillJob(folder=str(folder))))
+                child.state = "configured"
+            elif child.state == "armed":
+                self._send(child, Start(poses=None))
+                child.state = "running"
+            if self._interrupts and not told and child.identity is not None:
+                told = True
+                self._send(child, Stop(reason="interrupted"))
+            self._display.backfilling(child.values)
+        child.end(CLOSE_S)
+        child.keep_log(folder / "logs")
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        self._problems = summary["problems"] + summary.get("backfill", {}).get("problems", [])
+        self._note_deaths()
+        if told:
+            self._display.phase(f"the rest was skipped; it goes on with: posestream backfill {folder}")
+        if self._problems != result["problems"]:
+            summary |= {"problems": self._problems, "exit_status": 1}
+            write_json(folder / "summary.json", summary)
+        return summary
 
     # What every phase does.
 
