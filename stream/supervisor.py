@@ -291,10 +291,10 @@ class Supervisor:
             self._display.phase(f"ready: inference, poses at {self._pose_endpoint()}")
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
-        self._start([child for child in (self._poses, self._inference) if child is not None])
+        self._begin([child for child in (self._poses, self._inference) if child is not None])
         groups = self._rig.start_order()
         for group in groups:
-            self._start([self._cameras[name] for name in group])
+            self._begin([self._cameras[name] for name in group])
             if group is not groups[-1]:
                 self._until_started(group)
         self._display.phase(f"recording to {session.folder}")
@@ -305,7 +305,7 @@ class Supervisor:
             self._event_log.close()
         return self._finish(ended, time.monotonic() - started)
 
-    def _start(self, children: list[Child]) -> None:
+    def _begin(self, children: list[Child]) -> None:
         for child in children:
             self._send(child, Start(poses=self._pose_endpoint()))
             child.state, child.heard_s = "running", time.monotonic()
