@@ -29,6 +29,8 @@ __all__ = ["CaptureThread"]
 READ_S = 0.1
 """Seconds that the camera may be waited for at a time, so that the thread hears of a stop."""
 HELLO_NS = 1_000_000_000
+LOST_QUEUE_NS = 1_000_000_000
+"""Nanoseconds between two events about frames that the recorder had no room for."""
 
 
 class CaptureThread:
@@ -68,6 +70,7 @@ class CaptureThread:
         self._begun, self._stopping = threading.Event(), threading.Event()
         self._ids = DeviceIds()
         self._greeted_ns = 0
+        self._told_queue, self._told_queue_ns = 0, 0
         self.error: Exception | None = None
         """What ended the capture early."""
         self.ended = False
@@ -78,7 +81,7 @@ class CaptureThread:
         """Frames that the camera delivered."""
         self.lost_camera = 0
         """Frames that the device numbered and did not deliver."""
-        self.lost_queue = 0
+        self.lost_queue = self._last_lost_seq = 0
         """Frames for which the recorder had no room."""
         self.silences = 0
         """Times that the camera fell silent."""
@@ -97,6 +100,11 @@ class CaptureThread:
         self._stopping.set()
         self._thread.join()
 
+    @property
+    def malformed(self) -> int:
+        """Messages of the pose stream dropped because the protocol does not allow them."""
+        return self._follower.malformed if self._follower is not None else 0
+
     def _run(self) -> None:
         try:
             while not self._begun.wait(0.02):
@@ -112,6 +120,7 @@ class CaptureThread:
             self.error = error
         finally:
             self._camera.stop()
+            self._tell_queue()
             self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
             if self._follower is not None:
                 self._follower.close()
@@ -176,9 +185,26 @@ class CaptureThread:
             self._tell("warning", "device-id", f"camera {name}, frame {seq}: {note}", seq=seq)
         if not kept:
             self.lost_queue += 1
-            if self.lost_queue == 1:
-                text = f"camera {name}: the encoder can't keep up; frames are lost to the video from frame {seq} on"
-                self._tell("warning", "lost-queue", text, seq=seq)
+            self._last_lost_seq = seq
+        if monotonic_ns() - self._told_queue_ns > LOST_QUEUE_NS:
+            self._tell_queue()
+
+    def _tell_queue(self) -> None:
+        count = self.lost_queue - self._told_queue
+        if count:
+            self._told_queue, self._told_queue_ns = self.lost_queue, monotonic_ns()
+            text = (
+                f"camera {self._info.camera}: the encoder can't keep up; {count} frames are lost to the video, "
+                f"the last of them frame {self._last_lost_seq}"
+            )
+            self._tell("warning", "lost-queue", text, seq=self._last_lost_seq, count=count)
+
+    def note_refused(self, count: int) -> None:
+        """Note the frames that the encoder or the disk refused; the stream has ended, so the supervisor alone hears."""
+        if count:
+            name = self._info.camera
+            text = f"camera {name}: the encoder or the disk refused {count} frames"
+            self.events.append(self._event("error", "encoder-error", text, {"count": count}))
 
     def _greet(self) -> None:
         now = monotonic_ns()
@@ -194,7 +220,12 @@ class CaptureThread:
             self._publisher.send(encode_hello(hello))
 
     def _tell(self, level: Literal["info", "warning"], name: str, text: str, **data: int) -> None:
-        event = Event(
+        event = self._event(level, name, text, data)
+        self._publisher.send(encode_event(event))
+        self.events.append(event)
+
+    def _event(self, level: Literal["info", "warning", "error"], name: str, text: str, data: dict[str, int]) -> Event:
+        return Event(
             session=self._session,
             source=self._info.camera,
             time_ns=monotonic_ns(),
@@ -204,5 +235,3 @@ class CaptureThread:
             text=text,
             data=dict(data),
         )
-        self._publisher.send(encode_event(event))
-        self.events.append(event)

@@ -92,8 +92,8 @@ class FrameTable:
         self._append((seq, *times, video_frame, pts_us), state, note)
 
     def _append(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
-        self._table.append((*cells, state.value, note))
         self.states[state] += 1
+        self._table.append((*cells, state.value, note))
 
     def sync(self) -> None:
         """Bring the rows to the disk."""

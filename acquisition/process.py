@@ -24,6 +24,7 @@ from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
+from posestream.stream.wire.tables import FrameState
 
 __all__ = ["CameraRole", "main"]
 
@@ -147,7 +148,7 @@ class CameraRole:
             "silences": capture.silences,
             "published": publisher.sent,
             "unsent": publisher.unsent,
-            "malformed": publisher.malformed,
+            "malformed": publisher.malformed + capture.malformed,
         }
         if capture.captured > 1:
             values["rate_hz"] = round((capture.captured - 1) / max(1, capture.last_ns - capture.first_ns) * 1e9, 3)
@@ -165,6 +166,8 @@ class CameraRole:
             self._camera.stop()
         if self._recorder is not None:
             self._recorder.close()
+            if self._capture is not None:
+                self._capture.note_refused(self._recorder.states.get(FrameState.ENCODER_ERROR, 0))
         if self._publisher is not None:
             self._publisher.close()
         if self._recorder is not None:

@@ -17,10 +17,13 @@ from posestream.acquisition.camera import CameraFormat, Capture
 from posestream.acquisition.encoder import EncoderError, VideoWriter
 from posestream.acquisition.frame_table import FrameTable, Seen
 from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.reserve import DiskReserve
 from posestream.stream.wire.tables import FrameState, TableWriter
 
 __all__ = ["Recorder"]
 
+RESERVE_BYTES = 2**20
+"""Held back on the disk for the rows of frames that a full disk refuses: about 10,000 of them."""
 MAX_STEP_US = 2_000_000_000
 """Microseconds between two frames that a container holds: mp4 keeps a frame's duration in 31 bits."""
 
@@ -58,6 +61,7 @@ class Recorder:
         """Why the recording ended before it was closed; none while all is well."""
         self.longest_queue = 0
         """The most frames that ever waited."""
+        self._reserve = DiskReserve(folder / "reserve", RESERVE_BYTES)
         self._table = FrameTable(folder / "frames.csv")
         self._truth = (
             TableWriter(folder / "truth.csv", ("seq", *(f"{n}_{axis}" for n in camera.truth_names for axis in "xy")))
@@ -145,12 +149,17 @@ class Recorder:
                 self._settle(self._video.close())
         except (EncoderError, OSError) as error:
             self._fail(error)
+        try:
+            self._refused()
+        except OSError as error:
+            self._fail(error)
         for table in (self._table, self._truth):
             try:
                 if table is not None:
                     table.close()
             except OSError as error:
                 self._fail(error)
+        self._reserve.release()
 
     def _next(self) -> _Entry | None:
         with self._changed:
@@ -185,10 +194,13 @@ class Recorder:
         self._in_encoder.append((entry, pts_us, note))
         try:
             self._settle(video.write(pixels, pts_us))
-        except EncoderError:
-            while self._in_encoder:
-                self._lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
-            raise
+        except EncoderError as error:
+            self._fail(error)
+            self._refused()
+
+    def _refused(self) -> None:
+        while self._in_encoder:
+            self._lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
 
     def _presentation_time(self, entry: _Entry) -> tuple[int, str]:
         time_ns = entry.capture.captured_ns if entry.capture.presentation_ns is None else entry.capture.presentation_ns
@@ -215,3 +227,4 @@ class Recorder:
     def _fail(self, error: Exception) -> None:
         if self.error is None:
             self.error = str(error)
+            self._reserve.release()

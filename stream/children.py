@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from posestream.stream.wire.control import Armed, Failed, Finished, Join, Report, Status, Values
 
-__all__ = ["Child", "State"]
+__all__ = ["Child", "State", "malformed_messages"]
 
 State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
 MODULES = {"camera": "posestream.acquisition", "inference": "posestream.inference", "poses": "posestream.stream"}
@@ -145,6 +145,13 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def malformed_messages(values: dict[str, dict[str, dict[str, Any]]], supervisor: int) -> dict[str, int]:
+    """Give the number of malformed messages that each process dropped, by role."""
+    keys = ("malformed", "malformed_control", "foreign")
+    dropped = {role: sum(table.get(key, 0) for table in own.values() for key in keys) for role, own in values.items()}
+    return {"supervisor": supervisor} | dropped
 
 
 def _how(status: int) -> str:

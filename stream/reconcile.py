@@ -20,6 +20,8 @@ from posestream.stream.wire.tables import FrameState, whole_lines
 __all__ = ["INTERRUPTED", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
+NOT_THERE = "was written and is not in the video"
+"""Note of a row that said `recorded` and does so no more."""
 INTERRUPTED = "interrupted"
 """Cause of a frame without a pose whose process was killed before it could say why."""
 
@@ -71,7 +73,9 @@ def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64]) -> tuple[pd.D
     if len(missing):
         frames = frames.copy()
         frames.loc[missing, ["video_frame", "pts_us"]] = pd.NA
-        frames.loc[missing, "state"] = FrameState.INTERRUPTED.value
+        refused = (frames["state"] == FrameState.ENCODER_ERROR.value).any()
+        frames.loc[missing, "state"] = (FrameState.ENCODER_ERROR if refused else FrameState.INTERRUPTED).value
+        frames.loc[missing, "note"] = NOT_THERE
         done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")
     if len(extra):
         first, seq = len(recorded), _next_seq(frames)

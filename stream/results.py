@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.stream.children import malformed_messages
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.reconcile import reconcile_camera
 from posestream.stream.rig import Rig
@@ -29,7 +30,8 @@ def write_results(
     inference: dict[str, Any] | None,
     values: dict[str, Values],
     problems: list[str],
-    died: bool,
+    malformed: int,
+    unclean: bool,
     ended: str,
     started_ns: int,
     seconds: float,
@@ -50,8 +52,10 @@ def write_results(
         Last counters of each process.
     problems
         What went wrong, a sentence each.
-    died
-        Whether a process ended without closing its files.
+    malformed
+        Messages that the supervisor dropped because they were no reports of a process of this run.
+    unclean
+        Whether a process failed, or ended without closing its files.
     ended
         Why the run ended.
     started_ns
@@ -68,7 +72,7 @@ def write_results(
             cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
             continue
         try:
-            if died:  # what was killed may have left a frame without its row, or without a word
+            if unclean:  # what was killed, or met a full disk, may have left a frame without its row, or without a word
                 texts = reconcile_camera(folder, videos[name], inferred=inference is not None)
                 problems += [f"camera {name}: {text}" for text in texts]
             frames, poses = read_frames(folder), read_poses(folder) if inference is not None else None
@@ -91,9 +95,14 @@ def write_results(
         "problems": problems,
         "cameras": cameras,
         "inference": values.get("inference", {}).get("") if inference is not None else None,
+        "malformed": malformed_messages(values, malformed),
     }
-    write_json(session.folder / "summary.json", summary)
-    session.end({"ended": ended, "problems": problems})
+    try:
+        write_json(session.folder / "summary.json", summary)
+        session.end({"ended": ended, "problems": problems})
+    except OSError as error:
+        problems.append(f"{session.folder}: the summary can't be written: {error.strerror}")
+        summary["exit_status"] = 1
     return summary
 
 

@@ -164,7 +164,7 @@ class _Run:
                 failed = True
                 self._fail(error, "failure", isinstance(error, self._role.failures))
         self._report()
-        self._link.send(Finished(values=self._role.values()))
+        self._link.send(Finished(values=self._values()))
         return 1 if failed else 0
 
     def _command(self, kind: type[T]) -> T | None:
@@ -189,7 +189,12 @@ class _Run:
     def _report(self) -> None:
         for event in self._role.events():
             self._link.send(Notice(event=event))
-        self._link.send(Status(values=self._role.values()))
+        self._link.send(Status(values=self._values()))
+
+    def _values(self) -> Values:
+        # Under the empty name stands what is the process's, not a camera's.
+        values = self._role.values()
+        return values | {"": values.get("", {}) | {"malformed_control": self._link.malformed.total()}}
 
     def _orphaned(self) -> bool:
         return self._link.lost_s > ORPHANED_S
@@ -198,4 +203,4 @@ class _Run:
         if not known:
             traceback.print_exception(error, file=sys.stderr)
         text = str(error) if known else f"{type(error).__name__}: {error}"
-        self._link.send(Failed(kind=kind, text=text[:TEXT_LIMIT], values=self._role.values()))
+        self._link.send(Failed(kind=kind, text=text[:TEXT_LIMIT], values=self._values()))

@@ -24,8 +24,9 @@ from posestream.stream.wire.keys import Keys
 
 __all__ = ["EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
 
-MAX_MESSAGE_BYTES = 512 * 2**20
-"""The largest part that a socket takes from the network; libzmq closes a connection that announces more."""
+MAX_PART_BYTES = 512 * 2**20
+"""The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
+connection that announces more."""
 
 _ENDPOINT = re.compile(r"^(?:tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5}|\*)|ipc://(?P<path>\S+))$")
 
@@ -160,7 +161,10 @@ class Publisher:
         self._socket.setsockopt(zmq.SNDHWM, max(2, queue_bytes // message_bytes))
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # what readers send is subscriptions
+        # What readers send is subscriptions. An XPUB socket takes all that waits in its pipes into a queue without a
+        # bound, so the pipes are short, and more is read at a time than they hold.
+        self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.LINGER, 2_000)
         try:
             self.endpoint = bind(self._socket, endpoint, keys)
@@ -210,15 +214,17 @@ class Publisher:
             return False
         return True
 
-    def new_subscriptions(self, at_most: int = 100) -> int:
+    def new_subscriptions(self, at_most: int = 1_000) -> int:
         """Take in what readers asked for since the last call, and say how many subscriptions are new."""
         new = 0
         for _ in range(at_most):
             try:
-                message = self._socket.recv(zmq.NOBLOCK)
+                message, *more = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            if message[:1] == b"\x01":
+            if more:
+                self.malformed += 1
+            elif message[:1] == b"\x01":
                 new += 1
                 self.subscriptions += 1
             elif message[:1] == b"\x00":
@@ -239,6 +245,7 @@ def subscriber(
     *,
     queue_bytes: int,
     message_bytes: int,
+    part_bytes: int = MAX_PART_BYTES,
     keys: Keys | None = None,
 ) -> "zmq.Socket[bytes]":
     """Make a socket that subscribes to topics at some addresses.
@@ -253,6 +260,8 @@ def subscriber(
         Beginnings of topics, such as `pose/top/`; all by default.
     queue_bytes, message_bytes
         Bytes that may wait to be read, and the size of one message: together the queue's length.
+    part_bytes
+        The largest part of a message; a connection that announces a larger one is closed before it is taken in.
     keys
         Where the publishers ask for them.
 
@@ -264,7 +273,7 @@ def subscriber(
     socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
     # Limits hold for connections made after they were set.
     socket.setsockopt(zmq.RCVHWM, max(2, queue_bytes // message_bytes))
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+    socket.setsockopt(zmq.MAXMSGSIZE, part_bytes)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)

@@ -18,6 +18,7 @@ __all__ = [
     "POSE_COLUMNS",
     "SKIPPED_COLUMNS",
     "FrameState",
+    "LineWriter",
     "TableWriter",
     "pose_columns",
     "whole_lines",
@@ -81,6 +82,48 @@ def pose_columns(bodyparts: Iterable[str]) -> tuple[str, ...]:
     return POSE_COLUMNS + tuple(f"{part}_{value}" for part in bodyparts for value in ("x", "y", "likelihood"))
 
 
+class LineWriter:
+    """Appends whole lines to a new file; what the disk refuses is kept and written first when the next line comes.
+
+    Parameters
+    ----------
+    path
+        The file, which must not be there yet.
+
+    Raises
+    ------
+    OSError
+        Where the file can't be made or written; so for every method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb", buffering=0)
+        self._unwritten = b""
+
+    def write(self, line: bytes) -> None:
+        """Hand a line to the operating system."""
+        self._unwritten += line
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._unwritten:  # a nearly full disk may take a part of a line
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, so that it outlives a power failure."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Write what is left, sync and close; safe to call twice."""
+        if not self._file.closed:
+            try:
+                self._flush()
+                self.sync()
+            finally:
+                self._file.close()
+
+
 class TableWriter:
     """Appends rows to a new CSV file; one thread appends, any may `sync`.
 
@@ -101,38 +144,32 @@ class TableWriter:
         self.path = path
         self.rows = 0
         self._width = len(columns)
-        self._file = path.open("xb", buffering=0)
+        self._file = LineWriter(path)
         self._line = io.StringIO(newline="")
         self._csv = csv.writer(self._line, lineterminator="\n")
         self._write(columns)
 
     def append(self, row: Sequence[object]) -> None:
-        """Append one row; None is an empty cell."""
+        """Append one row; None is an empty cell. A row that the disk refuses is written before the next one."""
         if len(row) != self._width:
             raise ValueError(f"{self.path.name} has {self._width} columns, the row has {len(row)}")
-        self._write(row)
         self.rows += 1
+        self._write(row)
 
     def _write(self, row: Sequence[object]) -> None:
         self._csv.writerow(row)
-        data = self._line.getvalue().encode()
+        line = self._line.getvalue().encode()
         self._line.seek(0)
         self._line.truncate()
-        while data:  # a nearly full disk may take a part of a line
-            data = data[self._file.write(data) :]
+        self._file.write(line)
 
     def sync(self) -> None:
         """Bring what was appended to the disk, so that it outlives a power failure."""
-        if not self._file.closed:
-            os.fsync(self._file.fileno())
+        self._file.sync()
 
     def close(self) -> None:
         """Sync and close; safe to call twice."""
-        if not self._file.closed:
-            try:
-                self.sync()
-            finally:
-                self._file.close()
+        self._file.close()
 
 
 def whole_lines(path: Path) -> bytes:
