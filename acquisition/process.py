@@ -149,6 +149,7 @@ class CameraRole:
             "published": publisher.sent,
             "unsent": publisher.unsent,
             "malformed": publisher.malformed + capture.malformed,
+            "refused": publisher.refused,
         }
         if capture.captured > 1:
             values["rate_hz"] = round((capture.captured - 1) / max(1, capture.last_ns - capture.first_ns) * 1e9, 3)

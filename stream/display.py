@@ -86,6 +86,8 @@ def status_line(view: dict[str, Any]) -> str:
         parts.append(f"poses {whole['age_p50_ms']:.0f} ms old (99 %: {whole['age_p99_ms']:.0f})")
     if view["malformed"]:
         parts.append(f"{view['malformed']} malformed messages dropped")
+    if view["refused"]:
+        parts.append(f"{view['refused']} connections refused")
     parts.append(f"{view['free_bytes'] / 2**30:.0f} GiB left")
     return " | ".join(parts)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.stream.children import malformed_messages
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.reconcile import reconcile_camera
 from posestream.stream.rig import Rig
@@ -30,7 +29,7 @@ def write_results(
     inference: dict[str, Any] | None,
     values: dict[str, Values],
     problems: list[str],
-    malformed: int,
+    turned_away: dict[str, dict[str, int]],
     unclean: bool,
     ended: str,
     started_ns: int,
@@ -52,8 +51,8 @@ def write_results(
         Last counters of each process.
     problems
         What went wrong, a sentence each.
-    malformed
-        Messages that the supervisor dropped because they were no reports of a process of this run.
+    turned_away
+        Malformed messages and refused connections, by role.
     unclean
         Whether a process failed, or ended without closing its files.
     ended
@@ -95,7 +94,7 @@ def write_results(
         "problems": problems,
         "cameras": cameras,
         "inference": values.get("inference", {}).get("") if inference is not None else None,
-        "malformed": malformed_messages(values, malformed),
+        **turned_away,
     }
     try:
         write_json(session.folder / "summary.json", summary)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
-from posestream.stream.children import Child, malformed_messages
+from posestream.stream.children import Child, turned_away
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output
 from posestream.stream.wire.clock import wall_ns
@@ -385,7 +385,7 @@ class Supervisor:
             inference=self._inference.armed.details if self._inference and self._inference.armed else None,
             values={child.role: child.values for child in self._children},
             problems=self._problems,
-            malformed=self._control.malformed.total(),
+            turned_away=turned_away({child.role: child.values for child in self._children}, self._control),
             unclean=any(child.state in {"died", "failed"} for child in self._children),
             ended=ended,
             started_ns=started_ns,
@@ -440,7 +440,7 @@ class Supervisor:
         values = {child.role: child.values for child in self._children}
         return {
             "seconds": seconds,
-            "malformed": sum(malformed_messages(values, self._control.malformed.total()).values()),
+            **{name: sum(counts.values()) for name, counts in turned_away(values, self._control).items()},
             "asked_s": self._rig.session.seconds,
             "free_bytes": disk_usage(self._session.folder).free,
             "cameras": {name: child.values.get(name, {}) for name, child in self._cameras.items()},

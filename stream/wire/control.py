@@ -17,7 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo, Text
-from posestream.stream.wire.sockets import bind, connect
+from posestream.stream.wire.sockets import Door, bind, connect
 
 __all__ = [
     "Armed",
@@ -215,14 +215,17 @@ class ControlServer:
         self._decoder = msgspec.msgpack.Decoder(Report)
         self.malformed: Counter[str] = Counter()
         """Messages dropped because they were no reports, by reason."""
+        self._door = Door(self._socket)
         try:
             self.endpoint = bind(self._socket, endpoint, keys)
         except BaseException:
+            self._door.close()
             self._socket.close(0)
             raise
 
     def receive(self, timeout_s: float) -> tuple[bytes, Report] | None:
         """Wait for a report, `timeout_s` seconds at most; gives the sender's identity with it."""
+        self._door.look()
         deadline = time.monotonic() + timeout_s
         while self._socket.poll(max(0, math.ceil((deadline - time.monotonic()) * 1e3))):
             parts = self._socket.recv_multipart()
@@ -250,4 +253,10 @@ class ControlServer:
 
     def close(self) -> None:
         """Close the socket."""
+        self._door.close()
         self._socket.close()
+
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in."""
+        return self._door.refused

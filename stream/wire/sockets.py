@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from posestream.stream.wire.keys import Keys
 
-__all__ = ["EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
+__all__ = ["Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
 
 MAX_PART_BYTES = 512 * 2**20
 """The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
@@ -126,6 +127,37 @@ def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> None
         raise EndpointError(f"{endpoint} can't be connected to: {error.strerror}") from error
 
 
+class Door:
+    """Counts those that connect to a socket and are not let in: no ZeroMQ, another mechanism, no key or a wrong one.
+
+    Parameters
+    ----------
+    socket
+        A socket that is about to bind.
+    """
+
+    def __init__(self, socket: "zmq.Socket[Any]") -> None:
+        self._socket = socket
+        address = f"inproc://door-{uuid.uuid4().hex}"
+        socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._monitor = socket.context.socket(zmq.PAIR)
+        # With a bound, libzmq's own thread would stand still where nobody looks for a while.
+        self._monitor.setsockopt(zmq.RCVHWM, 0)
+        self._monitor.connect(address)
+        self.refused = 0
+        """Connections that were not let in, or are still at the door."""
+
+    def look(self) -> None:
+        """Take in what happened since the last look."""
+        while self._monitor.poll(0):
+            self.refused += 1 if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_ACCEPTED else -1
+
+    def close(self) -> None:
+        """Close before the socket is closed."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+
+
 class Publisher:
     """Sends messages to whoever subscribed, without ever waiting for one of them.
 
@@ -166,9 +198,11 @@ class Publisher:
         self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)
         self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.LINGER, 2_000)
+        self._door = Door(self._socket)
         try:
             self.endpoint = bind(self._socket, endpoint, keys)
         except EndpointError:
+            self._door.close()
             self._socket.close(0)
             raise
         self.sent = 0
@@ -177,7 +211,7 @@ class Publisher:
         """Messages for which some reader's queue was found full. While that reader stays stuck libzmq passes it over
         without a word, so this is the least that was lost; each reader knows its own losses from the numbers."""
         self.malformed = 0
-        """Messages from readers that were no subscriptions."""
+        """What came from readers and was no subscription; libzmq takes each part of a message by itself."""
         self.subscriptions = 0
         """Subscriptions that hold now."""
 
@@ -217,14 +251,13 @@ class Publisher:
     def new_subscriptions(self, at_most: int = 1_000) -> int:
         """Take in what readers asked for since the last call, and say how many subscriptions are new."""
         new = 0
+        self._door.look()
         for _ in range(at_most):
             try:
-                message, *more = self._socket.recv_multipart(zmq.NOBLOCK)
+                message = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            if more:
-                self.malformed += 1
-            elif message[:1] == b"\x01":
+            if message[:1] == b"\x01":
                 new += 1
                 self.subscriptions += 1
             elif message[:1] == b"\x00":
@@ -235,7 +268,13 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket; what waits for readers that still read goes out within two seconds."""
+        self._door.close()
         self._socket.close()
+
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in."""
+        return self._door.refused
 
 
 def subscriber(
