@@ -149,10 +149,7 @@ class Recorder:
                 self._settle(self._video.close())
         except (EncoderError, OSError) as error:
             self._fail(error)
-        try:
-            self._refused()
-        except OSError as error:
-            self._fail(error)
+        self._refused()
         for table in (self._table, self._truth):
             try:
                 if table is not None:
@@ -171,20 +168,22 @@ class Recorder:
             return entry
 
     def _guarded(self, entry: _Entry) -> None:
+        self._table.lost_by_camera(entry.seen.lost)
         try:
-            self._table.lost_by_camera(entry.seen.lost)
-            if self._truth is not None and entry.capture.truth is not None:
-                self._truth.append((entry.seq, *(f"{value:.3f}" for point in entry.capture.truth for value in point)))
             if self._video is None:
                 self._lost(entry, FrameState.NOT_RECORDED)
-            elif self.error is not None:
-                self._lost(entry, FrameState.ENCODER_ERROR)
             elif entry.pixels is None:
                 self._lost(entry, FrameState.LOST_QUEUE)
+            elif self.error is not None:
+                self._lost(entry, FrameState.ENCODER_ERROR)
             else:
                 self._encode(self._video, entry, entry.pixels)
+            if self._truth is not None and entry.capture.truth is not None:
+                self._truth.append((entry.seq, *(f"{value:.3f}" for point in entry.capture.truth for value in point)))
         except (EncoderError, OSError) as error:
             self._fail(error)
+        if self._table.error is not None:
+            self._fail(self._table.error)
 
     def _lost(self, entry: _Entry, state: FrameState) -> None:
         self._table.lost(entry.seq, entry.capture, entry.wall_ns, state, entry.seen.note)

@@ -23,9 +23,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 import psutil
 import zmq
+from report import markdown
 
 from posestream.acquisition.pace import PoseFollower
 from posestream.inference.batcher import Batcher
@@ -620,13 +620,6 @@ def main() -> None:
         print(rows[-1], file=sys.stderr, flush=True)
     print(markdown(rows))
     sys.exit(0 if all(row["good"] for row in rows) else 1)
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """Give rows as a Markdown table."""
-    table = pd.DataFrame(rows)
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 if __name__ == "__main__":
