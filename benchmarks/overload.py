@@ -314,8 +314,8 @@ CASES = {
     "burst": Case("camera that delivers 2 s at once", camera="stall = [3.0, 2.0]", seconds=5),
     "encoder": Case(
         "encoder that is too slow",
-        camera="noise = 30.0",
-        recording='preset = "placebo"\ncrf = 1',
+        camera="noise = 60.0",
+        recording='preset = "veryslow"\ncrf = 1',
         loses=("lost-queue",),
         status=(1,),
     ),

@@ -134,6 +134,9 @@ def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
         for state in LOST_STATES:
             if frames.get(state):
                 texts.append(f"camera {name}: {frames[state]} frames are not in the video ({state})")
+        unwritten = camera["counters"].get("captured", 0) - frames.get("captured", 0)
+        if frames and unwritten > 0:
+            texts.append(f"camera {name}: {unwritten} frames were delivered and have no row in frames.csv")
         if every_frame and poses.get("skipped"):
             causes = ", ".join(f"{count} {cause}" for cause, count in poses["skipped"].items())
             texts.append(f"camera {name}: every frame was to get a live pose; skipped were {causes}")

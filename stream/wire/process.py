@@ -6,6 +6,7 @@ closes its files in every case.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import os
 import platform
@@ -77,7 +78,10 @@ class Role(Protocol):
         ...
 
     def stop(self) -> None:
-        """Finish what is under way and close everything; called once, after whatever happened."""
+        """Finish what is under way and close everything; called once, after whatever happened.
+
+        The one method that another thread than the main one calls; `values` and `events` are asked meanwhile.
+        """
         ...
 
 
@@ -158,7 +162,7 @@ class _Run:
             failed = True
             self._fail(error, "failure", isinstance(error, self._role.failures))
         try:
-            self._role.stop()
+            self._stop()
         except Exception as error:  # noqa: BLE001
             if not failed:
                 failed = True
@@ -185,6 +189,14 @@ class _Run:
             if now - reported >= STATUS_S:
                 self._report()
                 reported = now
+
+    def _stop(self) -> None:
+        # What waits for a slow encoder may take minutes; the supervisor must see that it goes on.
+        with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="stop") as pool:
+            stopping = pool.submit(self._role.stop)
+            while not concurrent.futures.wait([stopping], STATUS_S).done:
+                self._report()
+        stopping.result()
 
     def _report(self) -> None:
         for event in self._role.events():

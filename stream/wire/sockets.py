@@ -25,6 +25,8 @@ from posestream.stream.wire.keys import Keys
 
 __all__ = ["Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
 
+MAX_SUBSCRIPTION_BYTES = 128
+"""Topics are 80 bytes at most, and libzmq keeps some tens of bytes for each byte of one that is subscribed to."""
 MAX_PART_BYTES = 512 * 2**20
 """The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
 connection that announces more."""
@@ -195,7 +197,7 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         # What readers send is subscriptions. An XPUB socket takes all that waits in its pipes into a queue without a
         # bound, so the pipes are short, and more is read at a time than they hold.
-        self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.LINGER, 2_000)
         self._door = Door(self._socket)
