@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+import cv2
 import msgspec
 import zmq
 
@@ -60,6 +61,7 @@ class CameraRole:
         if not isinstance(job, CameraJob):
             raise TypeError(f"a camera process was given a {type(job).__name__}")
         set_priority("camera")
+        cv2.setNumThreads(1)  # its work is small here, and a pool of threads would wait for cores that the network has
         self._job = job
         self._keys = keys
         self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)

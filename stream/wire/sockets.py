@@ -25,8 +25,8 @@ from posestream.stream.wire.keys import Keys
 
 __all__ = ["Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
 
-MAX_SUBSCRIPTION_BYTES = 128
-"""Topics are 80 bytes at most, and libzmq keeps some tens of bytes for each byte of one that is subscribed to."""
+MAX_SUBSCRIPTION_BYTES = 1_024
+"""Topics are 80 bytes at most, but the limit holds for the commands of the CURVE handshake too, of some 300."""
 MAX_PART_BYTES = 512 * 2**20
 """The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
 connection that announces more."""
