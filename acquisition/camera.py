@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
+from posestream.stream.wire.sensor import SensorPatch
 
 __all__ = [
     "Camera",
@@ -24,6 +25,7 @@ __all__ = [
     "CameraSettings",
     "Capture",
     "EndOfStream",
+    "FoundCamera",
     "backends",
     "create_camera",
 ]
@@ -62,11 +64,35 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it can wait, and wants to, until inference has taken what it gave: a video played for every frame."""
     description: str = ""
     """What was opened, for people: model and serial number, or the file."""
+    bits: int = 8
+    """Bits of a value; with more than 8, frames are read as uint16 and published scaled to 8 bits by `levels`."""
+    levels: tuple[int, int] | None = None
+    """Values that become 0 and 255 where `bits` is above 8; none: all that the bits can hold."""
+    origin: tuple[int, int] = (0, 0)
+    """Column and row of the sensor at which the first pixel of a frame begins."""
+    binning: tuple[int, int] = (1, 1)
+    """Sensor columns and rows that one pixel stands for."""
+    patches: tuple[SensorPatch, ...] = ()
+    """Where the pixels of a view lie on the sensor; none: as `origin` and `binning` say."""
+    settings: dict[str, bool | int | float | str] = {}
+    """What the device took, read back, in the words of the rig."""
+    warnings: tuple[str, ...] = ()
+    """What it took otherwise than asked, a sentence each."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of a frame: (height, width, channels)."""
         return (self.height, self.width, CHANNELS[self.pixel_format])
+
+    @property
+    def sensor(self) -> tuple[SensorPatch, ...]:
+        """Where the pixels lie on the sensor; none: they are the sensor's."""
+        if self.patches:
+            return self.patches
+        (left, top), (columns, rows) = self.origin, self.binning
+        matrix = (float(columns), 0.0, left + columns / 2 - 0.5, 0.0, float(rows), top + rows / 2 - 0.5)
+        patch = SensorPatch(x=0, y=0, width=self.width, height=self.height, to_sensor=matrix)
+        return () if (self.origin, self.binning) == ((0, 0), (1, 1)) else (patch,)
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +110,23 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """True keypoints (x, y in pixels) from a simulation."""
 
 
+class FoundCamera(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that is plugged in."""
+
+    description: str
+    """Maker and model, for people."""
+    serial: str
+    """Serial number, or what else names it."""
+    options: dict[str, Any]
+    """Settings that choose it, as they would stand in the rig."""
+
+
 @runtime_checkable
 class Camera(Protocol):
     """A camera backend. Made from its settings without touching the hardware, then `open`, `start`, `read`..., `stop`.
 
-    All calls come from one thread. A class attribute `Settings` names its subclass of `CameraSettings`.
+    All calls come from one thread. A class attribute `Settings` names its subclass of `CameraSettings`. A backend whose
+    devices can be searched for has a static method `find()` that gives a list of `FoundCamera`.
     """
 
     Settings: type[Any]

@@ -18,6 +18,7 @@ from posestream.acquisition.capture import CaptureThread
 from posestream.acquisition.encoder import EncoderError, VideoWriter
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
+from posestream.acquisition.view import ViewedCamera
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
@@ -65,6 +66,8 @@ class CameraRole:
         self._job = job
         self._keys = keys
         self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)
+        if job.view is not None:
+            self._camera = ViewedCamera(self._camera, job.view, job.camera, Path(job.rig_folder))
         camera_format = self._format = self._camera.open()
         if job.recording is not None:
             VideoWriter(None, job.recording, camera_format)
@@ -77,6 +80,7 @@ class CameraRole:
             pixel_format=camera_format.pixel_format,
             rate_hz=camera_format.rate_hz,
             truth_names=camera_format.truth_names,
+            sensor=camera_format.sensor,
         )
         self._publisher = Publisher(
             zmq.Context.instance(),

@@ -23,6 +23,7 @@ from posestream.stream.wire.messages import (
     encode_hello,
     encode_pose,
 )
+from posestream.stream.wire.sensor import to_sensor
 from posestream.stream.wire.sockets import Publisher
 
 __all__ = ["PosePublisher"]
@@ -71,6 +72,7 @@ class PosePublisher:
         self._publisher = Publisher(context, endpoint, queue_bytes=QUEUE_BYTES, message_bytes=MESSAGE_BYTES, keys=keys)
         self.endpoint = self._publisher.endpoint
         self._session = session
+        self._patches = {info.camera: info.sensor for info in streams}
         self._hello = Hello(
             session=session,
             source="inference",
@@ -118,6 +120,8 @@ class PosePublisher:
         with self._lock:
             for waiting, pose in zip(batch.frames, keypoints, strict=True):
                 frame = waiting.frame.header
+                patches = self._patches[frame.camera]
+                on_sensor = to_sensor(patches, pose[:, :2]) if patches else None
                 published_ns = monotonic_ns()
                 header = PoseHeader(
                     session=self._session,
@@ -127,6 +131,7 @@ class PosePublisher:
                     device_id=frame.device_id,
                     device_time=frame.device_time,
                     keypoints=len(pose),
+                    sensor=on_sensor is not None,
                     batch_size=len(batch.frames),
                     captured_ns=frame.captured_ns,
                     wall_ns=frame.wall_ns,
@@ -136,7 +141,7 @@ class PosePublisher:
                     inferred_ns=inferred_ns,
                     published_ns=published_ns,
                 )
-                self._publisher.send(encode_pose(header, pose))
+                self._publisher.send(encode_pose(header, pose, on_sensor))
                 self.published[frame.camera] += 1
                 self.ages_ms.append((published_ns - frame.captured_ns) / 1e6)
 

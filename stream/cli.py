@@ -176,6 +176,79 @@ def recover(session: Path) -> None:
         click.echo(text)
 
 
+@main.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def cameras(context: click.Context, as_json: bool) -> None:
+    """List what is plugged in, by backend, and why a backend can't be used."""
+    if context.invoked_subcommand is not None:
+        return
+    from posestream.stream.cameras import list_cameras, show_cameras
+
+    found = list_cameras()
+    click.echo(json.dumps(found) if as_json else "\n".join(show_cameras(found)))
+
+
+@cameras.command("test")
+@click.argument("rig_file", metavar="RIG.toml", type=click.Path(path_type=Path))
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--pictures", default=Path("camera-test"), show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the rig for this test.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[str, ...], as_json: bool) -> None:
+    """Grab from all cameras of a rig at once: rate asked and got, losses, jitter, and a picture of each.
+
+    It records as `run` would, without inference, and keeps the pictures alone.
+    """
+    from posestream.stream.cameras import probe_rig, show_probe
+    from posestream.stream.display import TerminalDisplay
+    from posestream.stream.rig import RigError, load_rig
+    from posestream.stream.supervisor import NothingRecordedError, WrongUseError
+
+    with TerminalDisplay() as display:
+        try:
+            result = probe_rig(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, pictures, display)
+        except (RigError, WrongUseError) as error:
+            _fail(str(error), WRONG_USE)
+        except NothingRecordedError as error:
+            _fail(str(error), FAILED)
+    click.echo(json.dumps(result) if as_json else "\n".join(show_probe(result)))
+    sys.exit(FAILED if result["problems"] else OK)
+
+
+@main.command()
+@click.argument("rig_file", metavar="[RIG.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
+    """Say what this machine can do, and why not: encoders, engines, cameras, network buffers, disk, clock.
+
+    With RIG.toml its encoders and its model are tried, too. Exit status 1: something keeps posestream from its work.
+    """
+    from dataclasses import asdict
+
+    from posestream.stream.doctor import examine
+    from posestream.stream.rig import RigError, load_rig
+
+    try:
+        rig = load_rig(rig_file) if rig_file is not None else None
+    except RigError as error:
+        _fail(str(error), WRONG_USE)
+    folder = output or Path(rig.session.output if rig is not None else "recordings")
+    findings = []
+    for finding in examine(folder, rig, (rig_file or Path()).absolute().parent):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{finding.level:<8}{finding.part:<9}{finding.text}")
+            if finding.advice:
+                click.echo(f"{'':<17}{finding.advice}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings]))
+    sys.exit(FAILED if any(finding.level == "problem" for finding in findings) else OK)
+
+
 @main.group()
 def model() -> None:
     """Import, inspect and check networks."""

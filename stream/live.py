@@ -7,6 +7,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import clock_name, monotonic_ns
 from posestream.stream.wire.keys import KeysError, load_keys
@@ -60,14 +63,21 @@ def show_poses(
 
 
 def pose_line(pose: Pose, bodyparts: tuple[str, ...]) -> dict[str, Any]:
-    """Give a pose as JSON: its header's fields, and `keypoints` as [name, x, y, likelihood] rows."""
+    """Give a pose as JSON: its header's fields, and keypoints by name.
+
+    `keypoints` are [name, x, y, likelihood] rows in the frame, `sensor_keypoints` [name, x, y] rows on the sensor.
+    """
     header = {name: getattr(pose.header, name) for name in pose.header.__struct_fields__}
     names = bodyparts or tuple(str(index) for index in range(len(pose.keypoints)))
-    rows = [
-        [name, *(round(float(value), 4) if math.isfinite(value) else None for value in values)]
-        for name, values in zip(names, pose.keypoints, strict=False)
+    points = {"keypoints": pose.keypoints, "sensor_keypoints": pose.sensor_keypoints}
+    return {"type": "pose", **header, **{key: _rows(names, values) for key, values in points.items()}}
+
+
+def _rows(names: tuple[str, ...], values: NDArray[np.float32]) -> list[list[str | float | None]]:
+    return [
+        [name, *(round(float(value), 4) if math.isfinite(value) else None for value in row)]
+        for name, row in zip(names, values, strict=False)
     ]
-    return {"type": "pose", **header, "keypoints": rows}
 
 
 def _print_lines(poses: PoseSubscriber, events: bool) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,16 +11,21 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
+from posestream.stream.wire.jobs import Flip, Rotation
+from posestream.stream.wire.messages import MAX_PATCHES
 from posestream.stream.wire.sockets import EndpointError, check_endpoint
 
 __all__ = [
     "CameraTable",
     "InferenceTable",
+    "MaskTable",
     "NetworkTable",
     "RecordingTable",
+    "RegionTable",
     "Rig",
     "RigError",
     "SessionTable",
+    "ViewTable",
     "load_rig",
     "parse_rig",
 ]
@@ -52,6 +57,7 @@ def _address(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 MiB = Annotated[int, Field(ge=1, le=2**20)]
+Corner = Annotated[list[Annotated[float, Field(ge=-65_535, le=65_535)]], Field(min_length=2, max_length=2)]
 
 
 class _Table(BaseModel):
@@ -96,6 +102,53 @@ class RecordingTable(_Table):
     """MiB of raw frames that may wait for the encoder before frames are lost to the video."""
 
 
+class RegionTable(_Table):
+    """One of `regions`: a rectangle of what the camera delivers, in its pixels, and how it is turned."""
+
+    x: Annotated[int, Field(ge=0)] = 0
+    """First column."""
+    y: Annotated[int, Field(ge=0)] = 0
+    """First row."""
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    flip: Flip = "none"
+    """horizontal: left and right change places; vertical: top and bottom."""
+    rotate: Rotation = 0
+    """Degrees clockwise, after the flip."""
+
+
+class MaskTable(_Table):
+    """`mask`: what of the recorded frame is kept, by polygons or by an image."""
+
+    polygons: list[Annotated[list[Corner], Field(min_length=3)]] = []
+    """Corners [x, y] in pixels of the recorded frame; what lies in any polygon is kept."""
+    image: str | None = None
+    """An image file of the recorded frame's size, black where nothing is kept; relative to the rig file's folder."""
+    value: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """What the pixels outside are set to, as the camera counts: up to 255, or more where its pixels are deeper."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_both(self) -> "MaskTable":
+        if bool(self.polygons) == (self.image is not None):
+            raise ValueError("a mask has either polygons or an image")
+        return self
+
+
+class ViewTable(_Table):
+    """`[cameras.NAME.view]`: how the recorded frame is made of what the camera delivers."""
+
+    regions: Annotated[list[RegionTable], Field(max_length=MAX_PATCHES)] = []
+    """What is cut out, in the order in which it is joined; by default the whole frame."""
+    join: Literal["vertical", "horizontal"] = "vertical"
+    """vertical: one below the other; horizontal: one beside the other."""
+    flip: Flip = "none"
+    """As for a region, of the joined frame."""
+    rotate: Rotation = 0
+    """As for a region, of the joined frame."""
+    mask: MaskTable | None = None
+    """What of it is kept."""
+
+
 class CameraTable(BaseModel):
     """`[cameras.NAME]`: the backend's settings stand beside these."""
 
@@ -113,6 +166,8 @@ class CameraTable(BaseModel):
     """MiB of raw frames that may wait for one reader."""
     recording: dict[str, Any] = {}
     """What this camera has otherwise than `[recording]`."""
+    view: ViewTable | None = None
+    """How the recorded frame is made of what the camera delivers; by default it is that."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -267,20 +322,20 @@ def _explain_one(problem: dict[str, Any], prefix: tuple[str, ...]) -> str:
 
 
 def _keys_of(path: tuple[str, ...]) -> list[str]:
-    model: Any = Rig
-    if path[-1:] == ("recording",):
-        model = RecordingTable
-    elif path:
-        annotation = Rig.model_fields[path[0]].annotation if path[0] in Rig.model_fields else None
-        model = next(
-            (
-                kind
-                for kind in (annotation, *get_args(annotation))
-                if isinstance(kind, type) and issubclass(kind, BaseModel)
-            ),
-            None,
-        )
-    return list(model.model_fields) if model is not None else []
+    model: type[BaseModel] = Rig
+    for step in path:
+        if step == "recording":
+            model = RecordingTable
+        elif step in model.model_fields:
+            model = next(_models(model.model_fields[step].annotation), model)
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _near(word: str, words: list[str]) -> str:

@@ -10,10 +10,13 @@ from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import Any
 
+import msgspec
+
 from posestream.stream.rig import Rig
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+from posestream.stream.wire.sensor import SensorPatch
 
-__all__ = ["OutputError", "Session", "check_output", "write_json"]
+__all__ = ["OutputError", "Session", "check_output", "sensor_patches", "write_json"]
 
 SESSION_FORMAT = 1
 PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python", "pyzmq", "tensorflow")
@@ -55,6 +58,22 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:
+    """Read from a session's folder where the pixels of a camera's frames lie on its sensor.
+
+    `posestream.stream.wire.sensor.to_sensor` takes the coordinates in `poses.csv` there.
+
+    Raises
+    ------
+    OSError
+        Where there is no `session.json`.
+    KeyError
+        Where the session has no such camera.
+    """
+    record = json.loads((session / "session.json").read_text(encoding="utf-8"))
+    return msgspec.convert(record["cameras"][camera]["stream"].get("sensor", []), tuple[SensorPatch, ...])
 
 
 def _versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output
 from posestream.stream.wire.clock import wall_ns
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop
-from posestream.stream.wire.jobs import CameraJob, InferenceJob, Job, PoseRecorderJob, RecordingSettings
+from posestream.stream.wire.jobs import CameraJob, InferenceJob, Job, PoseRecorderJob, RecordingSettings, ViewSettings
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.reserve import DiskReserve
@@ -224,6 +224,7 @@ class Supervisor:
             endpoint=table.endpoint or "",
             folder=str(self._session.remote_folder(name) if table.remote else self._session.camera_folder(name)),
             recording=RecordingSettings(**settings) if recording.enabled else None,
+            view=msgspec.convert(table.view.model_dump(), ViewSettings) if table.view is not None else None,
             min_free_bytes=round(self._rig.session.min_free_gib * 2**30),
             publish_queue_bytes=table.publish_queue_mib * 2**20,
             timeout_s=table.timeout_s,

@@ -6,7 +6,23 @@ import msgspec
 
 from posestream.stream.wire.messages import Name, StreamInfo
 
-__all__ = ["CameraJob", "InferenceJob", "Job", "PoseRecorderJob", "RecordingSettings"]
+__all__ = [
+    "CameraJob",
+    "Flip",
+    "InferenceJob",
+    "Job",
+    "MaskSettings",
+    "PoseRecorderJob",
+    "RecordingSettings",
+    "RegionSettings",
+    "Rotation",
+    "ViewSettings",
+]
+
+Flip = Literal["none", "horizontal", "vertical", "both"]
+"""`horizontal` changes left and right, `vertical` top and bottom."""
+Rotation = Literal[0, 90, 180, 270]
+"""Degrees clockwise; after the flip, where there are both."""
 
 
 class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +48,42 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of raw frames that may wait for the encoder before frames are lost."""
 
 
+class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A rectangle that is cut out of what the camera delivers, in that frame's pixels, and how it is turned."""
+
+    x: int
+    """Its first column."""
+    y: int
+    """Its first row."""
+    width: int
+    height: int
+    flip: Flip = "none"
+    rotate: Rotation = 0
+
+
+class MaskSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the recorded frame is kept: the polygons, or where an image is not black."""
+
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """Corners (x, y) in pixels of the recorded frame; what lies in any of them is kept."""
+    image: str | None = None
+    """An image file of the recorded frame's size."""
+    value: int = 0
+    """What the pixels outside are set to, in each channel."""
+
+
+class ViewSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the recorded frame is made of what the camera delivers: cut, turned, joined, turned as a whole, masked."""
+
+    regions: tuple[RegionSettings, ...] = ()
+    """In the order in which they are joined; none: the whole frame."""
+    join: Literal["vertical", "horizontal"] = "vertical"
+    """`vertical`: one below the other; `horizontal`: one beside the other."""
+    flip: Flip = "none"
+    rotate: Rotation = 0
+    mask: MaskSettings | None = None
+
+
 class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="camera"):
     """One camera: what to open, where to publish, what to record."""
 
@@ -50,6 +102,8 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     """Folder to write to, made when the run starts; relative to where the process runs."""
     recording: RecordingSettings | None
     """None: publish only."""
+    view: ViewSettings | None = None
+    """None: what the camera delivers is recorded as it is."""
     min_free_bytes: int
     """Free space below which a run does not start."""
     publish_queue_bytes: int = 64 * 2**20

@@ -1,10 +1,11 @@
 """The messages of the frame stream and the pose stream; `PROTOCOL.md` is their specification.
 
-A message is a ZeroMQ multipart message of two or three parts: a topic, a msgpack header, and, for frames and poses, a
-body of raw numbers. The header says the shape of the body and `MessageDecoder` checks that the lengths agree before
-it looks at a single number of the body.
+A message is a ZeroMQ multipart message of two to four parts: a topic, a msgpack header, and, for frames and poses, a
+body of raw numbers (for some poses two). The header says the shape of a body and `MessageDecoder` checks that the
+lengths agree before it looks at a single number of it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from posestream.stream.wire.sensor import SensorPatch
+
 __all__ = [
     "CHANNELS",
     "END",
     "MAX_HEADER_BYTES",
+    "MAX_PATCHES",
     "PROTOCOL_VERSION",
     "SKIPPED",
     "Event",
@@ -44,7 +48,9 @@ __all__ = [
 PROTOCOL_VERSION = 1
 MAX_HEADER_BYTES = 65_536
 MAX_TOPIC_BYTES = 80
-MAX_PARTS = 3
+MAX_PARTS = 4
+MAX_PATCHES = 16
+"""Parts of a frame that lie on the sensor each in its own way."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
 """Name of a camera or of another source: letters, digits, `-` and `_`."""
@@ -112,6 +118,8 @@ class PoseHeader(_Header, frozen=True, kw_only=True, tag="pose"):
     device_time: Ticks | None
     keypoints: Annotated[int, Meta(ge=1, le=4096)]
     """Number of keypoints K; the body is K x 3 float32."""
+    sensor: bool = False
+    """Whether a second body, K x 2 float32, gives their places on the sensor; if not, they are those of the frame."""
     batch_size: Annotated[int, Meta(ge=1, le=65_535)]
     """Frames that were inferred together with this one, itself included."""
     captured_ns: Nanoseconds
@@ -152,6 +160,8 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Frames a second that the camera was asked for; none where it sets its own pace."""
     truth_names: tuple[Short, ...] = ()
     """Names of the keypoints in a frame's `truth`."""
+    sensor: Annotated[tuple[SensorPatch, ...], Meta(max_length=MAX_PATCHES)] = ()
+    """Where the frame's pixels lie on the sensor; empty: the frame's pixels are the sensor's."""
 
     @property
     def frame_bytes(self) -> int:
@@ -190,7 +200,10 @@ class Pose:
 
     header: PoseHeader
     keypoints: NDArray[np.float32]
-    """(K, 3) float32: x and y in pixels of the recorded frame (0, 0 is the upper left corner), likelihood 0 to 1."""
+    """(K, 3) float32: x and y in pixels of the recorded frame, (0, 0) being the centre of the upper left one, and
+    likelihood 0 to 1."""
+    sensor_keypoints: NDArray[np.float32]
+    """(K, 2) float32: x and y in pixels of the camera's sensor, counted in the same way."""
 
 
 Message = Frame | Pose | Event | Hello
@@ -252,7 +265,9 @@ def encode_frame(header: FrameHeader, pixels: NDArray[np.uint8]) -> list[bytes |
     return [topic_of(header), _encoder.encode(header), pixels.data.cast("B")]
 
 
-def encode_pose(header: PoseHeader, keypoints: NDArray[np.float32]) -> list[bytes | memoryview]:
+def encode_pose(
+    header: PoseHeader, keypoints: NDArray[np.float32], sensor_keypoints: NDArray[np.floating] | None = None
+) -> list[bytes | memoryview]:
     """Encode a pose.
 
     Parameters
@@ -260,16 +275,20 @@ def encode_pose(header: PoseHeader, keypoints: NDArray[np.float32]) -> list[byte
     header
         Its `keypoints` is the number K.
     keypoints
-        (K, 3): x, y in pixels, likelihood.
+        (K, 3): x, y in pixels of the frame, likelihood.
+    sensor_keypoints
+        (K, 2): x, y in pixels of the sensor, where the header says `sensor`, and only there.
 
     Raises
     ------
     ValueError
-        Where the shape is not (K, 3).
+        Where a shape is another, or the header says otherwise.
     """
-    if keypoints.shape != (header.keypoints, 3):
-        raise ValueError(f"keypoints are {keypoints.shape}, the header says ({header.keypoints}, 3)")
-    return [topic_of(header), _encoder.encode(header), keypoints.astype("<f4", copy=False).tobytes()]
+    bodies = [keypoints] if sensor_keypoints is None else [keypoints, sensor_keypoints]
+    shapes, expected = [body.shape for body in bodies], _pose_shapes(header)
+    if shapes != expected:
+        raise ValueError(f"keypoints are {shapes}, the header says {expected}")
+    return [topic_of(header), _encoder.encode(header), *(body.astype("<f4", copy=False).tobytes() for body in bodies)]
 
 
 def encode_event(event: Event) -> list[bytes | memoryview]:
@@ -296,23 +315,29 @@ def decode(parts: Sequence[Part]) -> Message:
         Where `PROTOCOL.md` does not allow the message.
     """
     if not 2 <= len(parts) <= MAX_PARTS:
-        raise MalformedMessage("parts", f"{len(parts)} parts, not 2 or 3")
+        raise MalformedMessage("parts", f"{len(parts)} parts, not 2 to {MAX_PARTS}")
     if len(parts[0]) > MAX_TOPIC_BYTES:
         raise MalformedMessage("topic", f"{len(parts[0])} bytes")
     header = _decode_header(parts[1])
     if bytes(parts[0]) != topic_of(header):
         raise MalformedMessage("topic", "is not that of the header")
-    body = parts[2] if len(parts) == MAX_PARTS else None
+    bodies = parts[2:]
     match header:
         case FrameHeader():
             shape = (header.height, header.width, CHANNELS[header.pixel_format])
-            return Frame(header, _body(body, shape, np.dtype(np.uint8)))
+            (pixels,) = _bodies(bodies, [shape], np.dtype(np.uint8))
+            return Frame(header, pixels)
         case PoseHeader():
-            return Pose(header, _body(body, (header.keypoints, 3), np.dtype("<f4")))
+            keypoints, *sensor = _bodies(bodies, _pose_shapes(header), np.dtype("<f4"))
+            return Pose(header, keypoints, sensor[0] if sensor else keypoints[:, :2])
         case _:
-            if body is not None:
+            if bodies:
                 raise MalformedMessage("parts", "an event or a hello has no body")
             return header
+
+
+def _pose_shapes(header: PoseHeader) -> list[tuple[int, ...]]:
+    return [(header.keypoints, 3), (header.keypoints, 2)] if header.sensor else [(header.keypoints, 3)]
 
 
 def _decode_header(part: Part) -> Header:
@@ -327,13 +352,13 @@ def _decode_header(part: Part) -> Header:
     return header
 
 
-def _body(part: Part | None, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> NDArray[Any]:
-    expected = dtype.itemsize
-    for side in shape:
-        expected *= side
-    if part is None or len(part) != expected:
-        raise MalformedMessage("body", f"{0 if part is None else len(part)} bytes, the header says {expected}")
-    return np.frombuffer(part, dtype).reshape(shape)
+def _bodies(parts: Sequence[Part], shapes: list[tuple[int, ...]], dtype: "np.dtype[Any]") -> list[NDArray[Any]]:
+    if len(parts) > len(shapes):
+        raise MalformedMessage("parts", f"{len(parts)} bodies, the header says {len(shapes)}")
+    sizes = [dtype.itemsize * math.prod(shape) for shape in shapes]
+    if [len(part) for part in parts] != sizes:
+        raise MalformedMessage("body", f"{[len(part) for part in parts]} bytes, the header says {sizes}")
+    return [np.frombuffer(part, dtype).reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class MessageDecoder:

@@ -24,6 +24,7 @@ from posestream.stream.wire.messages import (
     encode_hello,
     encode_pose,
 )
+from posestream.stream.wire.sensor import SensorPatch, to_sensor
 
 PROTOCOL = Path(__file__).parents[2] / "PROTOCOL.md"
 
@@ -58,7 +59,10 @@ POSE = PoseHeader(
     inferred_ns=1_009_000_000,
     published_ns=1_009_020_000,
 )
+VIEWED_POSE = msgspec.structs.replace(POSE, sensor=True)
 KEYPOINTS = np.array([[1.5, 2.25, 0.5], [-1.0, 0.0, 1.0]], np.float32)
+SENSOR_KEYPOINTS = np.array([[13.5, 25.0], [8.5, 20.5]], np.float32)
+PATCH = SensorPatch(x=0, y=0, width=3, height=2, to_sensor=(2.0, 0.0, 10.5, 0.0, 2.0, 20.5))
 EVENT = Event(
     session="5e55",
     source="top",
@@ -75,7 +79,15 @@ HELLO = Hello(
     role="poses",
     clock="lab-pc-0242ac110002",
     streams=(
-        StreamInfo(camera="top", endpoint="ipc:///tmp/top", height=2, width=3, pixel_format="gray8", rate_hz=100.0),
+        StreamInfo(
+            camera="top",
+            endpoint="ipc:///tmp/top",
+            height=2,
+            width=3,
+            pixel_format="gray8",
+            rate_hz=100.0,
+            sensor=(PATCH,),
+        ),
     ),
     bodyparts=("snout", "tailbase"),
     skeleton=(("snout", "tailbase"),),
@@ -84,6 +96,7 @@ HELLO = Hello(
 ENCODED = {
     "frame": lambda: encode_frame(FRAME, PIXELS),
     "pose": lambda: encode_pose(POSE, KEYPOINTS),
+    "viewed-pose": lambda: encode_pose(VIEWED_POSE, KEYPOINTS, SENSOR_KEYPOINTS),
     "event": lambda: encode_event(EVENT),
     "hello": lambda: encode_hello(HELLO),
 }
@@ -114,6 +127,12 @@ def test_what_is_encoded_is_decoded() -> None:
     assert isinstance(pose, Pose)
     assert pose.header == POSE
     np.testing.assert_array_equal(pose.keypoints, KEYPOINTS)
+    np.testing.assert_array_equal(pose.sensor_keypoints, KEYPOINTS[:, :2])
+    viewed = decode(ENCODED["viewed-pose"]())
+    assert isinstance(viewed, Pose)
+    np.testing.assert_array_equal(viewed.keypoints, KEYPOINTS)
+    np.testing.assert_array_equal(viewed.sensor_keypoints, SENSOR_KEYPOINTS)
+    np.testing.assert_array_equal(to_sensor(HELLO.streams[0].sensor, KEYPOINTS[:, :2]), SENSOR_KEYPOINTS)
     assert decode(ENCODED["event"]()) == EVENT
     assert decode(ENCODED["hello"]()) == HELLO
 
@@ -157,6 +176,25 @@ def test_a_frame_that_the_protocol_forbids_is_refused(change: dict, body: bytes 
 
 
 @pytest.mark.parametrize(
+    ("sensor", "sizes", "reason"),
+    [
+        (True, [24], "body"),
+        (True, [24, 24], "body"),
+        (True, [16, 24], "body"),
+        (True, [24, 16, 0], "parts"),
+        (False, [24, 16], "parts"),
+        (False, [], "body"),
+        ("yes", [24, 16], "header"),
+    ],
+)
+def test_a_pose_has_the_bodies_that_its_header_says(sensor: object, sizes: list[int], reason: str) -> None:
+    header = msgspec.msgpack.encode(msgspec.to_builtins(POSE) | {"sensor": sensor})
+    with pytest.raises(MalformedMessage) as raised:
+        decode([b"pose/top/", header, *(bytes(size) for size in sizes)])
+    assert raised.value.reason == reason
+
+
+@pytest.mark.parametrize(
     "part", [b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\x91" * 60_000]
 )
 def test_a_length_that_is_only_claimed_allocates_nothing(part: bytes) -> None:
@@ -175,6 +213,10 @@ def test_pixels_that_are_not_the_headers_are_refused_before_they_are_sent() -> N
         encode_frame(FRAME, PIXELS.reshape(3, 2, 1))
     with pytest.raises(ValueError, match="the header says"):
         encode_pose(POSE, KEYPOINTS[:1])
+    with pytest.raises(ValueError, match="the header says"):
+        encode_pose(POSE, KEYPOINTS, SENSOR_KEYPOINTS)
+    with pytest.raises(ValueError, match="the header says"):
+        encode_pose(VIEWED_POSE, KEYPOINTS)
 
 
 parts = st.lists(st.binary(max_size=300), max_size=5)

@@ -8,6 +8,10 @@ CAMERA = {"cameras": {"top": {"backend": "synthetic"}}}
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 
 
+def viewed(**view: object) -> dict:
+    return {"cameras": {"top": {"backend": "synthetic", "view": view}}}
+
+
 def test_a_camera_is_enough() -> None:
     rig = parse_rig(CAMERA, "here")
     assert rig.inference is None
@@ -46,6 +50,17 @@ def test_the_backends_keys_stand_beside_the_cameras() -> None:
         (CAMERA | {"inference": {"mode": "fresh"}}, ["inference.model: missing", 'did you mean "freshest"?']),
         ({"cameras": {"t op": {"backend": "file"}}}, ["cameras.t op", "letters, digits"]),
         ({"cameras": {"top": {"backend": "file", "recording": {"crff": 1}}}}, ["cameras.top.recording.crff", '"crf"']),
+        (
+            viewed(regions=[{"x": 0, "width": 3, "height": 0}]),
+            ["cameras.top.view.regions.0.height = 0", "greater than"],
+        ),
+        (viewed(regions=[{"width": 3}]), ["cameras.top.view.regions.0.height: missing"]),
+        (viewed(regions=[{"widht": 3}]), ["cameras.top.view.regions.0.widht", 'did you mean "width"?']),
+        (viewed(rotate=45), ["cameras.top.view.rotate = 45: must be 0, 90, 180 or 270"]),
+        (viewed(flip="horizontl"), ["cameras.top.view.flip", 'did you mean "horizontal"?']),
+        (viewed(roatte=90), ["cameras.top.view.roatte: unknown key", 'did you mean "rotate"?']),
+        (viewed(mask={"polygons": [[[0, 0], [1, 1]]]}), ["cameras.top.view.mask.polygons.0", "at least 3"]),
+        (viewed(mask={"value": 3}), ["cameras.top.view.mask", "either polygons or an image"]),
         (CAMERA | {"network": {"poses": "localhost"}}, ["network.poses", "tcp://127.0.0.1:5557"]),
     ],
 )

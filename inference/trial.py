@@ -1,0 +1,93 @@
+"""`python -m posestream.inference.trial [MODEL]`: which engines run here, and how fast, as JSON.
+
+A process of its own: an engine whose library crashes on this machine takes nothing else with it.
+"""
+
+import logging
+import os
+import sys
+
+import msgspec
+import numpy as np
+
+from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+from posestream.inference.check import run_batches
+from posestream.inference.engine import TensorFlowEngine
+from posestream.inference.errors import ModelError
+from posestream.inference.models import load_model
+from posestream.inference.network import Precision
+
+__all__ = ["Trial", "main", "try_engines"]
+
+HEIGHT, WIDTH, FRAMES = 240, 320, 16
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """How one engine did."""
+
+    engine: str
+    precision: Precision
+    devices: tuple[str, ...] = ()
+    """What it computes on, for people."""
+    frames_per_second: float | None = None
+    """One frame of 320x240 pixels at a time."""
+    error: str = ""
+    """Why it can't be used; empty where it can."""
+
+
+def try_engines(bundle: ModelBundle) -> list[Trial]:
+    """Run a few frames of noise through each engine in each precision."""
+    frames = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 1), dtype=np.uint8)
+    trials = []
+    for precision in PRECISIONS:
+        try:
+            engine = TensorFlowEngine(bundle, precision)
+            _, per_second = run_batches(engine, frames, "gray8", 1)
+        except ModelError as error:
+            trials.append(Trial(engine="tensorflow", precision=precision, error=str(error)))
+        else:
+            speed = round(per_second, 2)
+            trials.append(Trial(engine=engine.name, precision=precision, devices=_devices(), frames_per_second=speed))
+    return trials
+
+
+def _devices() -> tuple[str, ...]:
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    return tuple(str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in found)
+
+
+def random_bundle() -> ModelBundle:
+    """Make a ResNet-50 of the usual size whose weights mean nothing: good for timing alone."""
+    spec = ModelSpec(
+        name="random",
+        net_type="resnet_50",
+        bodyparts=("snout", "leftear", "rightear", "tailbase"),
+        stride=8,
+        locref_stdev=7.2801,
+        location_refinement=True,
+        mean_pixel=(123.68, 116.779, 103.939),
+        scorer="random",
+        source=ModelSource(kind="random"),
+    )
+    rng = np.random.default_rng(0)
+    shapes = expected_tensors(spec)
+    weights = {name: rng.normal(0, 0.01, shape).astype(np.float32) for name, shape in shapes.items()}
+    return ModelBundle(spec, weights)
+
+
+def main() -> None:
+    """Print the trials; an error of the model that the command line names stands in each."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.disable(logging.WARNING)
+    try:
+        trials = try_engines(load_model(sys.argv[1]) if len(sys.argv) > 1 else random_bundle())
+    except ModelError as error:
+        trials = [Trial(engine="any", precision="float32", error=str(error))]
+    sys.stdout.buffer.write(msgspec.json.encode(trials))
+
+
+if __name__ == "__main__":
+    main()
