@@ -11,7 +11,6 @@ a frame was lost, the session could not be proved, or memory grew by more than `
 """
 
 import argparse
-import contextlib
 import json
 import random
 import subprocess
@@ -139,7 +138,7 @@ def _watch(
             if found["camera"].status() == psutil.STATUS_ZOMBIE:
                 break
             for role, process in found.items():
-                with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:  # the reader may be the first to end
                     used = process.cpu_times()
                     samples[role].append((rows, process.memory_info().rss / 2**20, used.user + used.system))
         except psutil.NoSuchProcess:
