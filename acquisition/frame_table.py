@@ -96,7 +96,7 @@ class FrameTable:
     def _append(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
         self.states[state] += 1
         try:
-            self._table.append((*cells, state.value, note))
+            self._table.append((*cells, state.value, note, None))  # the pose state is known when the run is over
         except OSError as error:
             self.error = error
 

@@ -231,6 +231,19 @@ class ModelBundle:
     spec: ModelSpec
     weights: dict[str, NDArray[np.float32]]
 
+    def digest(self) -> str:
+        """SHA-256 of all that a pose depends on: the weights and how pictures and maps are read, not names or origin.
+
+        So it is the same for a train folder, wherever it lies, and for the float32 bundle that was made of it.
+        """
+        free = {"name", "skeleton", "scorer", "source"}
+        spec = {name: value for name, value in msgspec.to_builtins(self.spec).items() if name not in free}
+        digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
+        for name in sorted(self.weights):
+            digest.update(name.encode() + b"\0")
+            digest.update(np.ascontiguousarray(self.weights[name], np.dtype("<f4")).data)
+        return digest.hexdigest()
+
     def save(self, folder: Path, dtype: StorageType = "float32") -> None:
         """Write the bundle; the folder appears complete or not at all.
 

@@ -54,7 +54,8 @@ class InferenceRole:
             raise TypeError(f"an inference process was given a {type(job).__name__}")
         set_priority("network")  # its threads would take every core, and the camera's time with them
         context: zmq.Context[Any] = zmq.Context.instance()
-        bundle = load_model(Path(job.rig_folder) / Path(job.model).expanduser())
+        source = (Path(job.rig_folder) / Path(job.model).expanduser()).absolute()
+        bundle = load_model(source)
         spec = bundle.spec
         self._batcher = Batcher(job.mode, job.batch_size, round(job.wait_ms * 1e6), job.queue_bytes)
         self._publisher = PosePublisher(
@@ -77,6 +78,8 @@ class InferenceRole:
         self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher)
         details: dict[str, Any] = {
             "model": msgspec.to_builtins(spec),
+            "model_path": str(source),
+            "model_sha256": bundle.digest(),
             "engine": engine.name,
             "precision": engine.precision,
             "warm_up_s": round(warm_up_s, 2),

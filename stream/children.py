@@ -13,7 +13,13 @@ from posestream.stream.wire.control import Armed, ControlServer, Failed, Finishe
 __all__ = ["Child", "State", "turned_away"]
 
 State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
-MODULES = {"camera": "posestream.acquisition", "inference": "posestream.inference", "poses": "posestream.stream"}
+MODULES = {
+    "camera": "posestream.acquisition",
+    "inference": "posestream.inference",
+    "poses": "posestream.stream",
+    "backfill": "posestream.stream.backfill_process",
+}
+TITLES = {"inference": "inference", "poses": "the pose recorder", "backfill": "the backfill"}
 LOG_TAIL_LINES = 15
 REMOTE_SILENCE_S = 10.0
 """Seconds without a word after which a process on another machine counts as dead."""
@@ -25,7 +31,7 @@ class Child:
     Parameters
     ----------
     role
-        `camera:NAME`, `inference` or `poses`.
+        `camera:NAME`, `inference`, `poses` or `backfill`.
     remote
         Whether somebody starts it by hand on another machine.
     """
@@ -51,7 +57,7 @@ class Child:
     def title(self) -> str:
         """What people call it."""
         kind, _, name = self.role.partition(":")
-        return {"camera": f"camera {name}", "inference": "inference", "poses": "the pose recorder"}[kind]
+        return f"camera {name}" if kind == "camera" else TITLES[kind]
 
     @property
     def over(self) -> bool:

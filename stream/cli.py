@@ -1,6 +1,7 @@
 """The command line. Everything heavy is imported by the command that needs it, so that help comes at once."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -163,12 +164,13 @@ def verify(session: Path, as_json: bool) -> None:
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
+    from posestream.stream.lock import InUseError
     from posestream.stream.recover import StillRunningError, recover_session
     from posestream.stream.verify import NoSessionError
 
     try:
         done = recover_session(session)
-    except (NoSessionError, StillRunningError) as error:
+    except (NoSessionError, StillRunningError, InUseError) as error:
         _fail(str(error), WRONG_USE)
     except OSError as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
@@ -247,6 +249,33 @@ def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     sys.exit(FAILED if any(finding.level == "problem" for finding in findings) else OK)
+
+
+@main.command()
+@click.argument("session", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="Another model than the one that the session ran.")
+@click.option("--camera", help="One camera only.")
+@click.option("--batch-size", type=click.IntRange(1, 1024), help="Frames inferred together; as in the rig by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def backfill(session: Path, as_json: bool, **options: Any) -> None:
+    """Compute from SESSION's video the poses that live inference skipped; Ctrl-C keeps what was computed."""
+    from posestream.stream.backfill import Backfill, BackfillError
+    from posestream.stream.display import TerminalDisplay, print_backfill
+    from posestream.stream.lock import InUseError
+    from posestream.stream.verify import NoSessionError
+
+    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+        work = Backfill(session, show=lambda done: display.backfilling(done.values), tell=display.phase, **options)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: work.stop())
+        try:
+            result = work.run()
+        except (BackfillError, InUseError, NoSessionError) as error:
+            _fail(str(error), WRONG_USE)
+        except (OSError, ValueError) as error:
+            _fail(f"{session} can't be backfilled: {error}", FAILED)
+    click.echo(json.dumps(result)) if as_json else print_backfill(result)
+    sys.exit(FAILED if result["problems"] or result["without_pose"] else OK)
 
 
 @main.group()

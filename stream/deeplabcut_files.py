@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.atomic import replacing
+
 __all__ = ["Analysis", "write_deeplabcut_files"]
 
 
@@ -66,9 +68,11 @@ def write_deeplabcut_files(
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables finds body parts' names unnatural
-        table.to_hdf(h5, key="df_with_missing", format="table", mode="w")
-    table.to_csv(text)
-    with meta.open("wb") as file:
+        with replacing(h5) as temporary:
+            table.to_hdf(temporary, key="df_with_missing", format="table", mode="w")
+    with replacing(text) as temporary:
+        table.to_csv(temporary)
+    with replacing(meta) as temporary, temporary.open("wb") as file:
         pickle.dump({"data": _meta(model, len(values), analysis)}, file, pickle.HIGHEST_PROTOCOL)
     return [h5, text, meta]
 

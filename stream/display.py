@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
+from posestream.stream.wire.control import Values
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.tables import LOST_STATES
 
-__all__ = ["TerminalDisplay", "print_summary"]
+__all__ = ["TerminalDisplay", "print_backfill", "print_summary"]
 
 PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
+BAR = 24
+"""Characters of a progress bar."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 LOSSES = {"lost_camera": "lost-camera", "lost_queue": "lost-queue", "rows_encoder-error": "encoder-error"}
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
@@ -66,6 +70,27 @@ class TerminalDisplay:
             self._shown = time.monotonic()
             self._console.print(status_line(view), markup=False)
 
+    def backfilling(self, values: Values) -> None:
+        """Show where a backfill stands."""
+        if self._live is not None:
+            self._live.update(backfill_line(values))
+        elif not self._quiet and values and time.monotonic() - self._shown >= PLAIN_S:
+            self._shown = time.monotonic()
+            self._console.print(backfill_line(values), markup=False)
+
+
+def backfill_line(values: Values) -> str:
+    """Say in one line where a backfill stands: frames done and to do, frames a second, time left."""
+    parts = []
+    for name, camera in values.items():
+        done, total, left_s = (float(camera.get(key) or 0) for key in ("done", "total", "left_s"))
+        share = round(BAR * done / total) if total else BAR
+        rate = float(camera.get("per_second") or 0)
+        left = f", {timedelta(seconds=round(left_s))} left" if done < total else ""
+        bar = "━" * share + "─" * (BAR - share)
+        parts.append(f"{name}: {bar} {done:.0f} of {total:.0f} frames, {rate:.1f}/s{left}")
+    return " | ".join(parts)
+
 
 def status_line(view: dict[str, Any]) -> str:
     """Say in one line where a run stands: time, frames a second, losses by cause, poses and their age, disk left."""
@@ -105,6 +130,21 @@ def print_summary(summary: dict[str, Any]) -> None:
     console.print(f"session: {summary['folder']}", markup=False)
 
 
+def print_backfill(result: dict[str, Any]) -> None:
+    """Print a backfill's result on stdout."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not result["backfilled"] and not result["without_pose"]:
+        console.print("nothing to do: every frame of the video has a pose", markup=False)
+    for name, camera in result["cameras"].items():
+        done, missing = camera["backfilled"], camera["without_pose"]
+        if done or missing:
+            console.print(f"camera {name}: {done} frames backfilled, {missing} without a pose", markup=False)
+    for problem in result["problems"]:
+        console.print(f"problem: {problem}", style="bold red", markup=False)
+    if result["stopped"] and result["without_pose"]:
+        console.print(f"stopped; it goes on with: posestream backfill {result['folder']}", markup=False)
+
+
 def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if "remote" in camera:
         counters = camera["counters"]
@@ -122,7 +162,9 @@ def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "video", f"{video['file']}, {video['bytes'] / 2**20:.1f} MiB{compression}"
     if poses := camera.get("poses"):
         skipped = ", ".join(f"{count} skipped ({cause})" for cause, count in poses["skipped"].items())
-        yield "poses", f"{poses['recorded']} live, {skipped or 'none skipped'}"
+        backfilled = camera.get("pose_states", {}).get("backfilled")
+        later = f"; {backfilled} backfilled" if backfilled else ""
+        yield "poses", f"{poses['recorded']} live, {skipped or 'none skipped'}{later}"
     latency = camera.get("latency_ms", {})
     for title, stage in LATENCIES.items():
         if stage in latency:

@@ -14,7 +14,7 @@ from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import SKIPPED, Event, Pose
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError
-from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, pose_columns
+from posestream.stream.wire.tables import SKIPPED_COLUMNS, TableWriter, keypoint_cells, pose_columns
 
 __all__ = ["PoseRecorderRole", "main"]
 
@@ -127,9 +127,8 @@ class PoseRecorderRole:
             header.published_ns,
             subscribed_ns,
         )
-        # Nine significant digits give a float32 back to the last bit.
-        values = (f"{value:.9g}" for value in pose.keypoints.ravel().tolist())
-        table.append((header.frame_seq, header.device_id, header.seq, *stamps, header.batch_size, *values))
+        row = (header.frame_seq, header.device_id, header.seq, *stamps, header.batch_size)
+        table.append((*row, *keypoint_cells(pose.keypoints)))
         self._rows[header.camera] += 1
 
     def _write_skipped(self, subscriber: PoseSubscriber) -> None:

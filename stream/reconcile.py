@@ -5,7 +5,7 @@ down; what is changed is kept as it was in the folder `before-recovery`.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from posestream.stream.tables import read_frames, read_poses, read_skipped, skipped_frames
-from posestream.stream.video_times import decoded_times_us
-from posestream.stream.wire.tables import FrameState, whole_lines
+from posestream.stream.atomic import replacing
+from posestream.stream.tables import number_runs, read_frames, read_poses, read_skipped, skipped_frames
+from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
+from posestream.stream.wire.tables import (
+    FRAME_COLUMNS,
+    SKIPPED_COLUMNS,
+    FrameState,
+    TableWriter,
+    pose_columns,
+    whole_lines,
+)
 
-__all__ = ["INTERRUPTED", "reconcile_camera"]
+__all__ = ["INTERRUPTED", "cut_tables", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
 NOT_THERE = "was written and is not in the video"
@@ -26,7 +34,12 @@ INTERRUPTED = "interrupted"
 """Cause of a frame without a pose whose process was killed before it could say why."""
 
 
-def reconcile_camera(folder: Path, video: str | None, *, inferred: bool) -> list[str]:
+def cut_tables(folder: Path) -> list[Path]:
+    """Tables of a folder whose last line has no end."""
+    return [table for table in sorted(folder.glob("*.csv")) if len(whole_lines(table)) != table.stat().st_size]
+
+
+def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str] | None) -> list[str]:
     """Make `frames.csv` say what is in the video, and `skipped.csv` which frames got no pose.
 
     Parameters
@@ -35,8 +48,8 @@ def reconcile_camera(folder: Path, video: str | None, *, inferred: bool) -> list
         The camera's folder.
     video
         Name of the video; none where it was not recorded.
-    inferred
-        Whether poses were asked for.
+    bodyparts
+        Of the network; none where poses were not asked for.
 
     Returns
     -------
@@ -48,17 +61,24 @@ def reconcile_camera(folder: Path, video: str | None, *, inferred: bool) -> list
     OSError
         Where the folder can't be read or written.
     """
-    done = [f"{table.name} was cut to its last whole line" for table in sorted(folder.glob("*.csv")) if _cut(table)]
-    if not (folder / "frames.csv").exists():
-        return [*done, "there is no frames.csv"]
+    done: list[str] = []
+    for table in cut_tables(folder):
+        _cut(table)
+        done.append(f"{table.name} was cut to its last whole line")
+    done += [f"{table} was missing and has been made" for table in _make_missing(folder, bodyparts)]
     frames = before = read_frames(folder)
     if video is not None and (folder / video).exists():
         times_us, problem = decoded_times_us(folder / video)
-        if problem:
-            done.append(f"{video} ends in the middle of a frame; its {len(times_us)} whole frames can be played")
-        frames, texts = _with_video(frames, times_us)
-        done += texts
-    if inferred and (folder / "poses.csv").exists() and (folder / "skipped.csv").exists():
+        if len(times_us) or not problem:
+            done += [problem] if problem else []
+            frames, texts = _with_video(frames, times_us, TOLERANCE_US[Path(video).suffix])
+            done += texts
+        elif (frames["state"] == FrameState.RECORDED.value).any():
+            done.append(f"{problem}; its rows were left as they are")
+        else:  # killed before the first frame
+            (folder / video).replace(_originals(folder) / video)
+            done.append(f"{video} had no frame and was moved to {ORIGINALS}")
+    if bodyparts is not None:
         frames, texts = _with_poses(folder, frames)
         done += texts
     if frames is not before:
@@ -67,15 +87,33 @@ def reconcile_camera(folder: Path, video: str | None, *, inferred: bool) -> list
     return done
 
 
-def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64]) -> tuple[pd.DataFrame, list[str]]:
+def _make_missing(folder: Path, bodyparts: Sequence[str] | None) -> Iterator[str]:
+    """Make the tables that a process was killed before it could make."""
+    tables: dict[str, Sequence[str]] = {"frames.csv": FRAME_COLUMNS}
+    if bodyparts is not None:
+        tables |= {"poses.csv": pose_columns(bodyparts), "skipped.csv": SKIPPED_COLUMNS}
+    for name, columns in tables.items():
+        if not (folder / name).exists() or not (folder / name).stat().st_size:
+            (folder / name).unlink(missing_ok=True)
+            TableWriter(folder / name, columns).close()
+            yield name
+
+
+def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64], tolerance_us: int) -> tuple[pd.DataFrame, list[str]]:
     recorded = frames.index[frames["state"] == FrameState.RECORDED.value]
     missing, extra, done = recorded[len(times_us) :], times_us[len(recorded) :], []
     if len(missing):
+        pts_us = frames.loc[recorded, "pts_us"].to_numpy(np.int64)
+        if (np.abs(pts_us[: len(times_us)] - times_us) > tolerance_us).any():  # the hole is not at the end
+            place = np.searchsorted(times_us, pts_us - tolerance_us).clip(max=len(times_us) - 1)
+            missing = recorded[np.abs(times_us[place] - pts_us) > tolerance_us]
         frames = frames.copy()
         frames.loc[missing, ["video_frame", "pts_us"]] = pd.NA
         refused = (frames["state"] == FrameState.ENCODER_ERROR.value).any()
         frames.loc[missing, "state"] = (FrameState.ENCODER_ERROR if refused else FrameState.INTERRUPTED).value
         frames.loc[missing, "note"] = NOT_THERE
+        left = recorded.difference(missing)
+        frames.loc[left, "video_frame"] = np.arange(len(left))
         done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")
     if len(extra):
         first, seq = len(recorded), _next_seq(frames)
@@ -103,7 +141,9 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
     silent = sorted(set(frames["seq"].dropna()) - fates)
     if silent:
         _keep(folder / "skipped.csv")
-        words = pd.DataFrame([(a, b, b - a + 1, INTERRUPTED) for a, b in _runs(silent)], columns=list(skipped.columns))
+        words = pd.DataFrame(
+            [(a, b, b - a + 1, INTERRUPTED) for a, b in number_runs(silent)], columns=list(skipped.columns)
+        )
         _replace(folder / "skipped.csv", pd.concat([skipped.astype(object), words.astype(object)]))
         done.append(f"{len(silent)} frames had neither a pose nor a word why, and have the word now")
     return frames, done
@@ -120,36 +160,24 @@ def _next_seq(frames: pd.DataFrame) -> int:
     return int(delivered.max()) + 1 if len(delivered) else 0
 
 
-def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """First and last of each run of successive numbers."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return runs
-
-
-def _cut(table: Path) -> bool:
+def _cut(table: Path) -> None:
     whole = whole_lines(table)
-    if len(whole) == table.stat().st_size:
-        return False
     _keep(table)
-    temporary = table.with_suffix(".tmp")
-    temporary.write_bytes(whole)
-    temporary.replace(table)
-    return True
+    with replacing(table) as temporary:
+        temporary.write_bytes(whole)
+
+
+def _originals(folder: Path) -> Path:
+    (folder / ORIGINALS).mkdir(exist_ok=True)
+    return folder / ORIGINALS
 
 
 def _keep(path: Path) -> None:
-    originals = path.parent / ORIGINALS
-    originals.mkdir(exist_ok=True)
+    originals = _originals(path.parent)
     if not (originals / path.name).exists():
         shutil.copy2(path, originals / path.name)
 
 
 def _replace(path: Path, table: pd.DataFrame) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(table.to_csv(index=False, lineterminator="\n").encode())
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")

@@ -4,14 +4,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
+from posestream.stream.closing import close_camera, read_camera
+from posestream.stream.lock import session_lock
 from posestream.stream.reconcile import reconcile_camera
 from posestream.stream.session import write_json
-from posestream.stream.tables import read_frames, read_poses, recorded_poses
-from posestream.stream.verify import load_session
+from posestream.stream.verify import backfill_was_cut_off, load_session
 from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["StillRunningError", "recover_session"]
@@ -25,7 +22,7 @@ class StillRunningError(Exception):
 
 
 def recover_session(folder: Path) -> list[str]:
-    """Recover a session; does nothing to one that was closed.
+    """Recover a session, or what a backfill left open in it; does nothing to one that was closed.
 
     Parameters
     ----------
@@ -43,49 +40,41 @@ def recover_session(folder: Path) -> list[str]:
         Where the folder is no session.
     StillRunningError
         Where a file was changed a moment ago.
+    InUseError
+        Where another process changes the session.
     OSError
         Where the folder can't be written to.
     """
     session = load_session(folder)
-    if session["state"] != "recording":
+    if session["state"] != "recording" and not backfill_was_cut_off(session):
         return []
-    newest = max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file())
-    if time.time() - newest < QUIET_S:
-        raise StillRunningError(
-            f"{folder} was written to {time.time() - newest:.0f} s ago; wait until the run has ended"
-        )
-    done: list[str] = []
-    for name, details in session["cameras"].items():
-        if (folder / name).is_dir():
-            done += [f"camera {name}: {text}" for text in _recover_camera(folder / name, details, session)]
-    write_json(folder / "session.json", session | {"state": "recovered", "recovery": done})
+    if session["state"] == "recording":
+        newest = max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file())
+        if time.time() - newest < QUIET_S:
+            raise StillRunningError(
+                f"{folder} was written to {time.time() - newest:.0f} s ago; wait until the run has ended"
+            )
+    with session_lock(folder):
+        done: list[str] = []
+        for name, details in session["cameras"].items():
+            if (folder / name).is_dir():
+                done += [f"camera {name}: {text}" for text in _recover_camera(folder / name, details, session)]
+        if session["state"] == "recording":
+            session |= {"state": "recovered"}
+        if backfill_was_cut_off(session):
+            session["backfill"] |= {"state": "partial"}
+            done.append("a backfill that was cut off was closed; posestream backfill goes on with it")
+        write_json(folder / "session.json", session | {"recovery": done})
     return done
 
 
 def _recover_camera(folder: Path, details: dict[str, Any], session: dict[str, Any]) -> list[str]:
     video, inference = details.get("video"), session["inference"]
-    done = reconcile_camera(folder, video, inferred=inference is not None)
-    tables = (folder / "frames.csv", folder / "poses.csv")
-    if inference is not None and video is not None and all(table.exists() for table in tables):
-        info = StreamInfo(**details["stream"])
-        frames = read_frames(folder)
-        write_deeplabcut_files(
-            folder / video,
-            inference["model"],
-            recorded_poses(frames, read_poses(folder)),
-            _analysis(frames, info, session),
-        )
+    model = inference["model"] if inference is not None else None
+    done = reconcile_camera(folder, video, bodyparts=model["bodyparts"] if model is not None else None)
+    tables = read_camera(folder, inferred=model is not None)
+    info = StreamInfo(**details["stream"])
+    batch_size = int(session["rig"]["inference"]["batch_size"]) if inference is not None else 1
+    if close_camera(folder, tables, video=video, model=model, info=info, batch_size=batch_size):
         done.append("DeepLabCut's files were written")
     return done
-
-
-def _analysis(frames: pd.DataFrame, info: StreamInfo, session: dict[str, Any]) -> Analysis:
-    walls = frames["wall_ns"].dropna().to_numpy(np.float64) / 1e9
-    return Analysis(
-        start_s=float(walls[0]) if len(walls) else 0.0,
-        stop_s=float(walls[-1]) if len(walls) else 0.0,
-        rate_hz=info.rate_hz or 0.0,
-        height=info.height,
-        width=info.width,
-        batch_size=int(session["rig"]["inference"]["batch_size"]),
-    )

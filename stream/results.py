@@ -1,17 +1,12 @@
 """What is written when a run has ended: DeepLabCut's files, the summary, and the session's last word."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
-from posestream.stream.reconcile import reconcile_camera
+from posestream.stream.closing import close_camera, read_camera
+from posestream.stream.reconcile import cut_tables, reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
-from posestream.stream.tables import read_frames, read_poses, recorded_poses
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import LOST_STATES
 
@@ -32,7 +27,6 @@ def write_results(
     turned_away: dict[str, dict[str, int]],
     unclean: bool,
     ended: str,
-    started_ns: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Write the results of a session and give its summary.
@@ -57,13 +51,13 @@ def write_results(
         Whether a process failed, or ended without closing its files.
     ended
         Why the run ended.
-    started_ns
-        Wall clock at the start.
     seconds
         Seconds from the start to here.
     """
     problems = list(problems)
     cameras: dict[str, Any] = {}
+    model = inference["model"] if inference is not None else None
+    batch_size = rig.inference.batch_size if rig.inference is not None else 1
     for name, info in streams.items():
         folder = session.camera_folder(name)
         if rig.cameras[name].remote:
@@ -71,15 +65,15 @@ def write_results(
             cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
             continue
         try:
-            if unclean:  # what was killed, or met a full disk, may have left a frame without its row, or without a word
-                texts = reconcile_camera(folder, videos[name], inferred=inference is not None)
+            # What was killed, or met a full disk, may have left a frame without its row, or without a word.
+            if unclean or cut_tables(folder):
+                texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
                 problems += [f"camera {name}: {text}" for text in texts]
-            frames, poses = read_frames(folder), read_poses(folder) if inference is not None else None
-            cameras[name] = summarize_camera(folder, info, videos[name], frames, poses)
-            if inference is not None and poses is not None and videos[name] is not None:
-                video, matrix = folder / videos[name], recorded_poses(frames, poses)
-                written = _write_deeplabcut(video, matrix, inference["model"], info, rig, started_ns, seconds)
-                cameras[name]["files"] = [f"{name}/{path.name}" for path in written]
+            tables = read_camera(folder, inferred=model is not None)
+            cameras[name] = summarize_camera(folder, info, videos[name], tables)
+            cameras[name]["files"] = close_camera(
+                folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size
+            )
         except (OSError, ValueError) as error:
             problems.append(f"camera {name}: results can't be written: {error}")
             cameras.setdefault(name, {})
@@ -103,26 +97,6 @@ def write_results(
         problems.append(f"{session.folder}: the summary can't be written: {error.strerror}")
         summary["exit_status"] = 1
     return summary
-
-
-def _write_deeplabcut(
-    video: Path,
-    values: NDArray[np.float64],
-    model: dict[str, Any],
-    info: StreamInfo,
-    rig: Rig,
-    started_ns: int,
-    seconds: float,
-) -> list[Path]:
-    analysis = Analysis(
-        start_s=started_ns / 1e9,
-        stop_s=started_ns / 1e9 + seconds,
-        rate_hz=info.rate_hz or 0.0,
-        height=info.height,
-        width=info.width,
-        batch_size=rig.inference.batch_size if rig.inference is not None else 1,
-    )
-    return write_deeplabcut_files(video, model, values, analysis)
 
 
 def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:

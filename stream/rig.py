@@ -192,6 +192,8 @@ class InferenceTable(_Table):
     """Numbers that the network computes with."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of the network; by default the engine's own choice."""
+    backfill: bool = False
+    """Whether the frames that got no live pose get one from the video when the run has ended."""
     remote: bool = False
     """Whether the process is started by hand, on another machine: `posestream join inference ADDRESS`."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from posestream.stream.atomic import replacing
 from posestream.stream.rig import Rig
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
 from posestream.stream.wire.sensor import SensorPatch
@@ -51,13 +52,9 @@ def check_output(output: Path, min_free_gib: float) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file so that a crash leaves the old one or the new one, never half of one."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, allow_nan=False)
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from posestream.stream.closing import CameraTables
 from posestream.stream.tables import read_skipped, skipped_frames
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import FrameState
@@ -24,9 +25,7 @@ STAGES = (
 )
 
 
-def summarize_camera(
-    folder: Path, info: StreamInfo, video: str | None, frames: pd.DataFrame, poses: pd.DataFrame | None
-) -> dict[str, Any]:
+def summarize_camera(folder: Path, info: StreamInfo, video: str | None, tables: CameraTables) -> dict[str, Any]:
     """Sum up a camera's folder.
 
     Parameters
@@ -37,19 +36,21 @@ def summarize_camera(
         Its stream.
     video
         Name of the video file; none where it was not recorded.
-    frames, poses
-        Its tables, as `posestream.stream.tables` reads them; no poses where none were asked for.
+    tables
+        Its tables.
 
     Returns
     -------
     dict
-        JSON: `frames` by state, `rate_hz`, `video`, `poses`, `latency_ms`, and `unexplained`, frames whose fate
-        nobody wrote down, which is 0 unless a process was killed.
+        JSON: `frames` by state, `pose_states`, `rate_hz`, `video`, `poses`, `latency_ms`, and `unexplained`, frames
+        whose fate nobody wrote down, which is 0 unless a process was killed.
     """
+    frames, poses = tables.frames, tables.poses
     states = frames["state"].value_counts()
     delivered = frames["seq"].notna()
     summary: dict[str, Any] = {
         "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in FrameState},
+        "pose_states": tables.pose_states,
         "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames.loc[delivered, "captured_ns"])},
         "notes": int((frames["note"].fillna("") != "").sum()),
         "size": {"width": info.width, "height": info.height, "pixel_format": info.pixel_format},

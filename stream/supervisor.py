@@ -19,10 +19,17 @@ import zmq
 
 from posestream.stream.children import Child, turned_away
 from posestream.stream.rig import Rig
-from posestream.stream.session import OutputError, Session, check_output
-from posestream.stream.wire.clock import wall_ns
-from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop
-from posestream.stream.wire.jobs import CameraJob, InferenceJob, Job, PoseRecorderJob, RecordingSettings, ViewSettings
+from posestream.stream.session import OutputError, Session, check_output, write_json
+from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
+from posestream.stream.wire.jobs import (
+    BackfillJob,
+    CameraJob,
+    InferenceJob,
+    Job,
+    PoseRecorderJob,
+    RecordingSettings,
+    ViewSettings,
+)
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.reserve import DiskReserve
@@ -64,6 +71,9 @@ class Display(Protocol):
 
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands; called a few times a second."""
+
+    def backfilling(self, values: Values) -> None:
+        """Show where the backfill stands; called a few times a second."""
 
 
 class Outcome:
@@ -128,10 +138,11 @@ class Supervisor:
             raise WrongUseError(str(error)) from error
         logs = Path(tempfile.mkdtemp(prefix="posestream-"))
         self._control = control
+        self._start: Callable[[Child], None] = lambda child: child.start(control.endpoint, keys_folder, logs)
         try:
             with self._signals():
                 for child in self._children:
-                    child.start(control.endpoint, keys_folder, logs)
+                    self._start(child)
                 self._arm()
                 return self._record()
         finally:
@@ -280,7 +291,6 @@ class Supervisor:
             )
         if self._pose_endpoint() is not None:
             self._display.phase(f"ready: inference, poses at {self._pose_endpoint()}")
-        started_ns = wall_ns()
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
         for child in (self._poses, self._inference, *self._cameras.values()):
@@ -293,7 +303,7 @@ class Supervisor:
             self._end(ended)
         finally:
             self._close_log()
-        return self._finish(ended, started_ns, time.monotonic() - started)
+        return self._finish(ended, time.monotonic() - started)
 
     def _details(self) -> dict[str, Any]:
         cameras = {
@@ -370,7 +380,7 @@ class Supervisor:
                 else:
                     at_once, changed = True, time.monotonic()
 
-    def _finish(self, ended: str, started_ns: int, seconds: float) -> Outcome:
+    def _finish(self, ended: str, seconds: float) -> Outcome:
         self._display.phase("writing the results")
         from posestream.stream.results import write_results
 
@@ -389,10 +399,42 @@ class Supervisor:
             turned_away=turned_away({child.role: child.values for child in self._children}, self._control),
             unclean=any(child.state in {"died", "failed"} for child in self._children),
             ended=ended,
-            started_ns=started_ns,
             seconds=seconds,
         )
+        if self._rig.inference is not None and self._rig.inference.backfill:
+            result = self._backfill(result)
         return Outcome(session.folder, result)
+
+    def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Backfill the session, which is complete and stays so whatever becomes of this; gives its summary."""
+        folder, child = self._session.folder, Child("backfill", remote=False)
+        self._display.phase("backfilling the frames that got no live pose (Ctrl-C skips the rest)")
+        self._children.append(child)
+        self._interrupts, told = 0, False
+        self._start(child)
+        while not child.over:
+            self._tick()
+            if child.state == "joined":
+                self._send(child, Configure(job=BackfillJob(folder=str(folder))))
+                child.state = "configured"
+            elif child.state == "armed":
+                self._send(child, Start(poses=None))
+                child.state = "running"
+            if self._interrupts and not told and child.identity is not None:
+                told = True
+                self._send(child, Stop(reason="interrupted"))
+            self._display.backfilling(child.values)
+        child.end(CLOSE_S)
+        child.keep_log(folder / "logs")
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        self._problems = summary["problems"] + summary.get("backfill", {}).get("problems", [])
+        self._note_deaths()
+        if told:
+            self._display.phase(f"the rest was skipped; it goes on with: posestream backfill {folder}")
+        if self._problems != result["problems"]:
+            summary |= {"problems": self._problems, "exit_status": 1}
+            write_json(folder / "summary.json", summary)
+        return summary
 
     # What every phase does.
 

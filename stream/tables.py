@@ -1,15 +1,25 @@
 """Reads the tables of a session back, whatever cut them short."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from posestream.stream.wire.tables import POSE_COLUMNS, FrameState, whole_lines
+from posestream.stream.wire.tables import BACKFILLED_COLUMNS, POSE_COLUMNS, FrameState, PoseState, whole_lines
 
-__all__ = ["read_frames", "read_poses", "read_skipped", "recorded_poses", "skipped_frames"]
+__all__ = [
+    "number_runs",
+    "pose_states",
+    "read_backfilled",
+    "read_frames",
+    "read_poses",
+    "read_skipped",
+    "recorded_poses",
+    "skipped_frames",
+]
 
 _WHOLE = "Int64"  # a whole number, or nothing
 _FRAME_TYPES = dict.fromkeys(
@@ -22,13 +32,21 @@ def _read(path: Path, types: dict[str, str]) -> pd.DataFrame:
 
 
 def read_frames(folder: Path) -> pd.DataFrame:
-    """Read `frames.csv` of a camera's folder; columns are `FRAME_COLUMNS`."""
-    return _read(folder / "frames.csv", {**_FRAME_TYPES, "state": "string", "note": "string"})
+    """Read `frames.csv` of a camera's folder; columns are `FRAME_COLUMNS`, without `pose` in older sessions."""
+    return _read(folder / "frames.csv", {**_FRAME_TYPES, "state": "string", "note": "string", "pose": "string"})
 
 
 def read_poses(folder: Path) -> pd.DataFrame:
     """Read `poses.csv`: `POSE_COLUMNS`, then x, y and likelihood of each body part."""
     return _read(folder / "poses.csv", dict.fromkeys(POSE_COLUMNS, _WHOLE))
+
+
+def read_backfilled(folder: Path) -> pd.DataFrame | None:
+    """Read `backfilled.csv`: `BACKFILLED_COLUMNS`, then as `poses.csv`; None where nothing was ever backfilled."""
+    path = folder / "backfilled.csv"
+    if not path.exists() or not whole_lines(path):
+        return None
+    return _read(path, dict.fromkeys(BACKFILLED_COLUMNS, _WHOLE))
 
 
 def read_skipped(folder: Path) -> pd.DataFrame:
@@ -42,7 +60,18 @@ def skipped_frames(skipped: pd.DataFrame) -> NDArray[np.int64]:
     return np.concatenate([np.array([], np.int64), *(np.arange(first, last + 1) for first, last in runs)])
 
 
-def recorded_poses(frames: pd.DataFrame, poses: pd.DataFrame) -> NDArray[np.float64]:
+def number_runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of each run of successive numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def recorded_poses(frames: pd.DataFrame, poses: pd.DataFrame, backfilled: pd.DataFrame | None) -> NDArray[np.float64]:
     """Put the poses beside the frames of the video.
 
     Returns
@@ -52,4 +81,30 @@ def recorded_poses(frames: pd.DataFrame, poses: pd.DataFrame) -> NDArray[np.floa
     """
     recorded = frames.loc[frames["state"] == FrameState.RECORDED.value, "seq"]
     values = poses.drop(columns=list(POSE_COLUMNS)).set_axis(poses["frame_seq"], axis="index")
+    if backfilled is not None and len(backfilled):
+        more = backfilled.drop(columns=list(BACKFILLED_COLUMNS)).set_axis(backfilled["frame_seq"], axis="index")
+        values = pd.concat([values, more]) if len(values) else more
     return values[~values.index.duplicated()].reindex(recorded).to_numpy(np.float64)
+
+
+def pose_states(seq: "pd.Series[int]", poses: pd.DataFrame | None, backfilled: pd.DataFrame | None) -> "pd.Series[str]":
+    """Say of each row of `frames.csv` where its pose is.
+
+    Parameters
+    ----------
+    seq
+        The column of that name; missing where the device lost the frame.
+    poses, backfilled
+        The tables of poses; none where there are none.
+
+    Returns
+    -------
+    pd.Series
+        A `PoseState` for each row.
+    """
+    states = pd.Series(PoseState.NONE.value, index=seq.index, dtype="string")
+    # A live pose stands above a backfilled one, so it comes last.
+    for table, state in ((backfilled, PoseState.BACKFILLED), (poses, PoseState.LIVE)):
+        if table is not None:
+            states[seq.isin(table["frame_seq"].dropna()) & seq.notna()] = state.value
+    return states

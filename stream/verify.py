@@ -11,15 +11,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from posestream.stream.tables import read_frames, read_poses, read_skipped, recorded_poses, skipped_frames
-from posestream.stream.video_times import decoded_times_us
-from posestream.stream.wire.tables import FrameState
+from posestream.stream.pose_states import COLUMN
+from posestream.stream.reconcile import cut_tables
+from posestream.stream.tables import (
+    read_backfilled,
+    read_frames,
+    read_poses,
+    read_skipped,
+    recorded_poses,
+    skipped_frames,
+)
+from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
+from posestream.stream.wire.tables import BACKFILLED_COLUMNS, FrameState, PoseState
 
-__all__ = ["NoSessionError", "load_session", "verify_session"]
+__all__ = ["NoSessionError", "backfill_was_cut_off", "load_session", "verify_session"]
 
-TOLERANCE_US = {".mp4": 1, ".mkv": 500}
-"""Microseconds by which a container rounds times: Matroska counts milliseconds."""
+Indices = NDArray[np.int64]
 
 
 class NoSessionError(Exception):
@@ -41,6 +50,11 @@ def load_session(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NoSessionError(f"{folder} is no session folder: session.json: {error}") from error
     return session
+
+
+def backfill_was_cut_off(session: dict[str, Any]) -> bool:
+    """Whether a backfill of this session is under way, or was killed on its way."""
+    return bool(session.get("backfill", {}).get("state") == "running")
 
 
 def verify_session(folder: Path) -> dict[str, Any]:
@@ -65,6 +79,8 @@ def verify_session(folder: Path) -> dict[str, Any]:
     problems: list[str] = []
     if session["state"] == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")
+    if backfill_was_cut_off(session):
+        problems.append(f"a backfill runs or was cut off; it goes on with: posestream backfill {folder}")
     cameras: dict[str, Any] = {}
     for name, details in session["cameras"].items():
         if session["rig"]["cameras"][name]["remote"]:
@@ -77,33 +93,32 @@ def verify_session(folder: Path) -> dict[str, Any]:
 def _verify_camera(
     folder: Path, video: str | None, inference: dict[str, Any] | None
 ) -> tuple[list[str], dict[str, Any]]:
-    problems = [f"{table} was cut short in its last line" for table in _cut_tables(folder)]
+    problems = [f"{table.name} was cut short in its last line" for table in cut_tables(folder)]
     try:
         frames = read_frames(folder)
         problems += _frame_rows(frames)
         counts: dict[str, Any] = {str(state): int(n) for state, n in frames["state"].value_counts().items()}
-        if video is not None:
+        recorded = frames[frames["state"] == FrameState.RECORDED.value]
+        if video is not None and (len(recorded) or (folder / video).exists()):
             times, problem = decoded_times_us(folder / video)
             counts["decoded"] = len(times)
             problems += [problem] if problem else []
-            problems += _video_rows(frames, times, TOLERANCE_US[Path(video).suffix])
+            problems += _video_rows(recorded, times, TOLERANCE_US[Path(video).suffix])
+        poses = backfilled = None
         if inference is not None:
-            poses = read_poses(folder)
-            counts["poses"] = len(poses)
+            poses, backfilled = read_poses(folder), read_backfilled(folder)
+            counts |= {"poses": len(poses)} | ({"backfilled": len(backfilled)} if backfilled is not None else {})
             problems += _pose_rows(frames, poses, read_skipped(folder))
-            if video is not None:
-                scorer = inference["model"]["scorer"]
-                problems += _deeplabcut_rows(folder / f"{Path(video).stem}{scorer}.h5", recorded_poses(frames, poses))
+            if backfilled is not None:
+                problems += _backfilled_rows(recorded, backfilled)
+            if video is not None and len(recorded):
+                stem = f"{Path(video).stem}{inference['model']['scorer']}"
+                problems += _deeplabcut_files(folder / stem, recorded_poses(frames, poses, backfilled))
+        if COLUMN in frames:
+            problems += _pose_states(frames, poses, backfilled)
     except (OSError, ValueError, KeyError) as error:
         return [*problems, f"{type(error).__name__}: {error}"], {}
     return problems, counts
-
-
-def _cut_tables(folder: Path) -> Iterator[str]:
-    for table in sorted(folder.glob("*.csv")):
-        data = table.read_bytes()
-        if data and not data.endswith(b"\n"):
-            yield table.name
 
 
 def _frame_rows(frames: pd.DataFrame) -> Iterator[str]:
@@ -121,13 +136,13 @@ def _frame_rows(frames: pd.DataFrame) -> Iterator[str]:
         yield f"frames.csv: unknown states {sorted(unknown)}"
 
 
-def _video_rows(
-    frames: pd.DataFrame, times_us: "np.ndarray[Any, np.dtype[np.int64]]", tolerance_us: int
-) -> Iterator[str]:
+def _video_rows(recorded: pd.DataFrame, times_us: Indices, tolerance_us: int) -> Iterator[str]:
     """Frames in the file are the rows marked recorded, at the times that the rows say."""
-    recorded = frames[frames["state"] == FrameState.RECORDED.value]
     if len(times_us) != len(recorded):
         yield f"the video has {len(times_us)} frames, frames.csv says {len(recorded)}"
+    if recorded[["seq", "video_frame", "pts_us"]].isna().any(axis=None):
+        yield "frames.csv: rows marked recorded lack their number, place or time"
+        return
     index = recorded["video_frame"].to_numpy(np.int64)
     if not np.array_equal(index, np.arange(len(index))):
         yield "frames.csv: places in the video are not 0, 1, 2 ..."
@@ -153,13 +168,54 @@ def _pose_rows(frames: pd.DataFrame, poses: pd.DataFrame, skipped: pd.DataFrame)
         yield f"{len(strangers)} poses or skipped frames belong to no frame in frames.csv"
     if len(silent):
         yield f"{len(silent)} frames have neither a pose nor a word why, first of them frame {silent[0]}"
+    both = poses.merge(frames, left_on="frame_seq", right_on="seq", suffixes=("", "_frame"))
+    for column in ("device_id", "captured_ns"):
+        pair = both[[column, f"{column}_frame"]].dropna()
+        if others := int((pair[column] != pair[f"{column}_frame"]).sum()):
+            yield f"poses.csv: {others} poses have another {column} than their frame"
 
 
-def _deeplabcut_rows(path: Path, expected: "np.ndarray[Any, np.dtype[np.float64]]") -> Iterator[str]:
-    """DeepLabCut's table says what `poses.csv` says."""
-    if not path.exists():
-        yield f"{path.name} is missing"
-        return
-    values = pd.read_hdf(path).to_numpy()
-    if values.shape != expected.shape or not np.array_equal(values, expected, equal_nan=True):
-        yield f"{path.name} differs from poses.csv"
+def _backfilled_rows(recorded: pd.DataFrame, backfilled: pd.DataFrame) -> Iterator[str]:
+    """Backfilled poses are of frames in the video, one of each at most."""
+    if backfilled["frame_seq"].duplicated().any():
+        yield "backfilled.csv: frames have two poses"
+    places = backfilled.merge(recorded, left_on="frame_seq", right_on="seq", how="left", suffixes=("", "_frame"))
+    if others := int((places["video_frame"] != places["video_frame_frame"]).fillna(True).sum()):
+        yield f"backfilled.csv: {others} poses are not of the frame of the video that they name"
+    if backfilled.drop(columns=list(BACKFILLED_COLUMNS)).isna().any(axis=None):
+        yield "backfilled.csv: poses have empty cells"
+
+
+def _pose_states(frames: pd.DataFrame, poses: pd.DataFrame | None, backfilled: pd.DataFrame | None) -> Iterator[str]:
+    """`live` is one live pose and no other, `backfilled` one backfilled pose and no other, `none` neither."""
+    if missing := int(frames[COLUMN].isna().sum()):
+        yield f"frames.csv: {missing} frames have no pose state"
+    if unknown := set(frames[COLUMN].dropna()) - {state.value for state in PoseState}:
+        yield f"frames.csv: unknown pose states {sorted(unknown)}"
+    live, later = (_number_of(frames["seq"], table) for table in (poses, backfilled))
+    for state, numbers in {PoseState.LIVE: (1, 0), PoseState.BACKFILLED: (0, 1), PoseState.NONE: (0, 0)}.items():
+        rows = (frames[COLUMN] == state.value).fillna(False).to_numpy(bool)
+        wrong = np.flatnonzero(rows & ((live != numbers[0]) | (later != numbers[1])))
+        if len(wrong):
+            first = wrong[0] + 1
+            yield f"frames.csv: {len(wrong)} rows say {state.value}, against the tables of poses; first row {first}"
+
+
+def _number_of(seq: "pd.Series[int]", table: pd.DataFrame | None) -> Indices:
+    """How many poses a table has of each frame."""
+    if table is None:
+        return np.zeros(len(seq), np.int64)
+    return np.asarray(seq.map(table["frame_seq"].value_counts()).fillna(0), np.int64)
+
+
+def _deeplabcut_files(stem: Path, expected: NDArray[np.float64]) -> Iterator[str]:
+    """DeepLabCut's tables say what the tables of poses say."""
+    h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
+    for path in (h5, text, meta):
+        if not path.exists():
+            yield f"{path.name} is missing"
+        elif path != meta:
+            values = pd.read_hdf(path) if path == h5 else pd.read_csv(path, skiprows=3, header=None, index_col=0)
+            # Text may come back with another last bit.
+            if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-12, atol=0, equal_nan=True):
+                yield f"{path.name} differs from the tables of poses"

@@ -7,6 +7,7 @@ import msgspec
 from posestream.stream.wire.messages import Name, StreamInfo
 
 __all__ = [
+    "BackfillJob",
     "CameraJob",
     "Flip",
     "InferenceJob",
@@ -142,4 +143,11 @@ class PoseRecorderJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job"
     """Folder of each camera, made when the run starts."""
 
 
-Job = CameraJob | InferenceJob | PoseRecorderJob
+class BackfillJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="backfill"):
+    """The session whose frames are to get the poses that live inference skipped."""
+
+    folder: str
+    """The session folder."""
+
+
+Job = CameraJob | InferenceJob | PoseRecorderJob | BackfillJob

@@ -8,18 +8,25 @@ up to its last line end. Rows go to the operating system as they are appended, s
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = [
+    "BACKFILLED_COLUMNS",
     "FRAME_COLUMNS",
     "LOST_STATES",
     "POSE_COLUMNS",
     "SKIPPED_COLUMNS",
     "FrameState",
     "LineWriter",
+    "PoseState",
     "TableWriter",
+    "backfilled_columns",
+    "keypoint_cells",
     "pose_columns",
     "whole_lines",
 ]
@@ -42,6 +49,17 @@ class FrameState(StrEnum):
     """The camera runs without recording."""
 
 
+class PoseState(StrEnum):
+    """Where the pose of a frame is."""
+
+    LIVE = "live"
+    """In `poses.csv`: it was on the stream while the run went on."""
+    BACKFILLED = "backfilled"
+    """In `backfilled.csv`: it was computed from the video after the run."""
+    NONE = "none"
+    """Nowhere."""
+
+
 LOST_STATES = (FrameState.LOST_CAMERA, FrameState.LOST_QUEUE, FrameState.ENCODER_ERROR, FrameState.INTERRUPTED)
 """States of frames that should be in the video and are not."""
 
@@ -55,6 +73,7 @@ FRAME_COLUMNS = (
     "pts_us",  # presentation time in the video, microseconds from the first frame
     "state",  # a `FrameState`
     "note",  # what was repaired or is odd
+    "pose",  # a `PoseState`; empty until the session is closed, for nobody knows it before
 )
 """Columns of `frames.csv`: one row for every frame that the device numbered, in that order."""
 
@@ -73,22 +92,41 @@ POSE_COLUMNS = (
 )
 """Columns of `poses.csv` before those of the keypoints: x, y and likelihood of each body part."""
 
+BACKFILLED_COLUMNS = ("frame_seq", "video_frame")
+"""Columns of `backfilled.csv` before those of the keypoints, which are those of `poses.csv`."""
+
 SKIPPED_COLUMNS = ("first_seq", "last_seq", "count", "cause")
 """Columns of `skipped.csv`: runs of frames that got no live pose."""
 
 
 def pose_columns(bodyparts: Iterable[str]) -> tuple[str, ...]:
     """Columns of `poses.csv` for a network's body parts."""
-    return POSE_COLUMNS + tuple(f"{part}_{value}" for part in bodyparts for value in ("x", "y", "likelihood"))
+    return POSE_COLUMNS + _keypoint_columns(bodyparts)
+
+
+def backfilled_columns(bodyparts: Iterable[str]) -> tuple[str, ...]:
+    """Columns of `backfilled.csv` for a network's body parts."""
+    return BACKFILLED_COLUMNS + _keypoint_columns(bodyparts)
+
+
+def _keypoint_columns(bodyparts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{part}_{value}" for part in bodyparts for value in ("x", "y", "likelihood"))
+
+
+def keypoint_cells(keypoints: NDArray[np.float32]) -> Iterator[str]:
+    """Cells of one pose, (K, 3) float32: nine significant digits give a float32 back to the last bit."""
+    return (f"{value:.9g}" for value in keypoints.ravel().tolist())
 
 
 class LineWriter:
-    """Appends whole lines to a new file; what the disk refuses is kept and written first when the next line comes.
+    """Appends whole lines to a file; what the disk refuses is kept and written first when the next line comes.
 
     Parameters
     ----------
     path
-        The file, which must not be there yet.
+        The file, which must not be there yet unless something of it is kept.
+    keep_bytes
+        Go on with the file that is there, after so many bytes of it.
 
     Raises
     ------
@@ -96,8 +134,10 @@ class LineWriter:
         Where the file can't be made or written; so for every method.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)
+    def __init__(self, path: Path, keep_bytes: int | None = None) -> None:
+        self._file = path.open("xb" if keep_bytes is None else "ab", buffering=0)
+        if keep_bytes is not None:
+            self._file.truncate(keep_bytes)
         self._unwritten = b""
 
     def write(self, line: bytes) -> None:
@@ -125,29 +165,38 @@ class LineWriter:
 
 
 class TableWriter:
-    """Appends rows to a new CSV file; one thread appends, any may `sync`.
+    """Appends rows to a CSV file; one thread appends, any may `sync`.
 
     Parameters
     ----------
     path
-        The file, which must not be there yet.
+        The file, which must not be there yet unless `resume`.
     columns
         Its header line.
+    resume
+        Go on with the file where there is one with this header; a last line that a crash cut short is cut away.
 
     Raises
     ------
     OSError
         Where the file can't be made or written.
+    ValueError
+        Where the file to go on with has another header.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], *, resume: bool = False) -> None:
         self.path = path
         self.rows = 0
         self._width = len(columns)
-        self._file = LineWriter(path)
         self._line = io.StringIO(newline="")
         self._csv = csv.writer(self._line, lineterminator="\n")
-        self._write(columns)
+        whole = whole_lines(path) if resume and path.exists() else None
+        self._file = LineWriter(path, None if whole is None else len(whole))
+        if not whole:
+            self._write(columns)
+        elif not whole.startswith(self._encoded(columns)):
+            self._file.close()
+            raise ValueError(f"{path} has other columns than {', '.join(columns[:3])} ...")
 
     def append(self, row: Sequence[object]) -> None:
         """Append one row; None is an empty cell. A row that the disk refuses is written before the next one."""
@@ -156,12 +205,15 @@ class TableWriter:
         self.rows += 1
         self._write(row)
 
-    def _write(self, row: Sequence[object]) -> None:
+    def _encoded(self, row: Sequence[object]) -> bytes:
         self._csv.writerow(row)
         line = self._line.getvalue().encode()
         self._line.seek(0)
         self._line.truncate()
-        self._file.write(line)
+        return line
+
+    def _write(self, row: Sequence[object]) -> None:
+        self._file.write(self._encoded(row))
 
     def sync(self) -> None:
         """Bring what was appended to the disk, so that it outlives a power failure."""

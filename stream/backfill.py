@@ -1,0 +1,317 @@
+"""Computes from the recorded video the poses that live inference skipped, so that every recorded frame has one.
+
+They go to a table of their own, `backfilled.csv`, as they come; live poses are never changed. Whatever ends this on
+the way, the next call goes on behind the last whole row.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.stream.closing import close_camera, read_camera
+from posestream.stream.lock import session_lock
+from posestream.stream.session import write_json
+from posestream.stream.tables import number_runs, read_backfilled
+from posestream.stream.verify import backfill_was_cut_off, load_session
+from posestream.stream.video_batches import VideoBatches
+from posestream.stream.video_frames import VideoFrames
+from posestream.stream.wire.control import Values
+from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.tables import TableWriter, backfilled_columns, keypoint_cells
+
+if TYPE_CHECKING:
+    from posestream.inference.engine import Engine
+
+__all__ = ["Backfill", "BackfillError", "Progress"]
+
+SYNC_S = 1.0
+NAMED_RUNS = 5
+"""Stretches of frames that are named where frames can't be decoded."""
+
+
+class BackfillError(Exception):
+    """What was asked for can't be done, and nothing was changed; the text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work is."""
+
+    camera: str
+    done: int
+    """Frames that have got their pose in this call."""
+    total: int
+    """Frames that are to get one in this call."""
+    seconds: float
+    """Seconds since the first frame of this camera was asked for."""
+
+    @property
+    def values(self) -> Values:
+        """As counters of a process: with frames a second until now, and seconds that the rest takes at that rate."""
+        rate = self.done / self.seconds if self.seconds > 0 else 0.0
+        left_s = (self.total - self.done) / rate if rate else None
+        return {self.camera: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
+
+
+@dataclass(frozen=True, eq=False)
+class _Camera:
+    """What there is to do for a camera."""
+
+    name: str
+    folder: Path
+    video: Path
+    info: StreamInfo
+    seq: NDArray[np.int64]
+    """Number in the stream of each frame of the video."""
+    times_us: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+    """Frames of the video that have no pose."""
+
+
+class Backfill:
+    """A backfill of one session that is closed.
+
+    Parameters
+    ----------
+    folder
+        The session folder.
+    model
+        The model; the one that the session ran where not given.
+    camera
+        The only camera to do.
+    batch_size
+        Frames that are inferred together; as in the rig where not given.
+    show
+        Called after every batch.
+    tell
+        Called with what is being done now.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: Path | None = None,
+        camera: str | None = None,
+        batch_size: int | None = None,
+        show: Callable[[Progress], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._folder, self._model, self._camera, self._batch_size = folder, model, camera, batch_size
+        self._show, self._tell = show, tell
+        self._stopping = threading.Event()
+        self._session: dict[str, Any] = {}
+
+    def stop(self) -> None:
+        """End early, after the batch that the engine is at; what was computed is kept and the tables are closed."""
+        self._stopping.set()
+
+    def run(self) -> dict[str, Any]:
+        """Compute the poses, and close the tables.
+
+        Returns
+        -------
+        dict
+            JSON: `backfilled` in this call, `without_pose` still (frames of the video), `stopped`, `seconds`,
+            `problems` (a sentence each), and `cameras`.
+
+        Raises
+        ------
+        BackfillError
+            Where it can't be done: the session is open, ran without a network, or the model is absent or another.
+        NoSessionError
+            Where the folder is no session.
+        InUseError
+            Where another process changes the session.
+        OSError, ValueError
+            Where a table or `session.json` can't be read or written.
+        """
+        began = time.monotonic()
+        self._check(load_session(self._folder))
+        with session_lock(self._folder):
+            self._session = load_session(self._folder)  # somebody may have ended his work on it only now
+            every = [self._look(name) for name in self._names()]
+            cameras = [camera for camera in every if self._camera in (None, camera.name)]
+            problems: list[str] = []
+            missing = any(len(camera.wanted) for camera in cameras)
+            if missing:
+                self._tell("loading the network")
+                engine = self._engine()
+                for camera in cameras:
+                    problems += self._backfill(camera, engine)
+            if missing or backfill_was_cut_off(self._session):
+                self._tell("writing the results")
+                closed = {camera.name: self._close(camera) for camera in cameras}
+                others = sum(len(camera.wanted) for camera in every if camera not in cameras)
+                self._end(closed, others, problems)
+            else:
+                closed = {camera.name: {"backfilled": 0, "without_pose": 0} for camera in cameras}
+        return {
+            "session": self._session["id"],
+            "folder": str(self._folder),
+            "backfilled": sum(camera["backfilled"] for camera in closed.values()),
+            "without_pose": sum(camera["without_pose"] for camera in closed.values()),
+            "stopped": self._stopping.is_set(),
+            "seconds": round(time.monotonic() - began, 3),
+            "problems": problems,
+            "cameras": closed,
+        }
+
+    def _check(self, session: dict[str, Any]) -> None:
+        if session["state"] == "recording":
+            raise BackfillError(
+                f"{self._folder} is still recorded, or was never closed: wait until the run has ended, "
+                f"or run: posestream recover {self._folder}"
+            )
+        if session["inference"] is None:
+            raise BackfillError(f"{self._folder} was recorded without a network: there are no live poses to complete")
+        here = [name for name in session["cameras"] if (self._folder / name).is_dir()]
+        if self._camera is not None and self._camera not in here:
+            raise BackfillError(f"{self._folder} has no camera {self._camera}; there are: {', '.join(here) or 'none'}")
+
+    def _names(self) -> list[str]:
+        """Cameras with a video on this machine."""
+        cameras = self._session["cameras"].items()
+        return [name for name, details in cameras if details.get("video") and (self._folder / name).is_dir()]
+
+    def _look(self, name: str) -> _Camera:
+        details, folder = self._session["cameras"][name], self._folder / name
+        tables = read_camera(folder, inferred=True)
+        return _Camera(
+            name=name,
+            folder=folder,
+            video=folder / details["video"],
+            info=StreamInfo(**details["stream"]),
+            seq=tables.recorded["seq"].to_numpy(np.int64),
+            times_us=tables.recorded["pts_us"].to_numpy(np.int64),
+            wanted=tables.without_pose,
+        )
+
+    # The network: the one that gave the live poses, unless somebody says otherwise.
+
+    def _engine(self) -> "Engine":
+        from posestream.inference.engine import TensorFlowEngine
+        from posestream.inference.errors import ModelError
+        from posestream.inference.models import load_model
+
+        inference, before = self._session["inference"], self._session.get("backfill", {})
+        path = self._model or self._recorded_model()
+        try:
+            bundle = load_model(path)
+            digest, spec = bundle.digest(), bundle.spec
+            self._check_model(path, digest, spec.bodyparts)
+            engine = TensorFlowEngine(bundle, inference["precision"])
+        except ModelError as error:
+            raise BackfillError(str(error)) from error
+        about = {
+            "state": "running",
+            "model": spec.name,
+            "model_path": str(path.absolute()),
+            "model_sha256": digest,
+            "engine": engine.name,
+            "precision": engine.precision,
+        }
+        self._session["backfill"] = before | about
+        write_json(self._folder / "session.json", self._session)
+        return engine
+
+    def _recorded_model(self) -> Path:
+        inference, rig = self._session["inference"], self._session["rig"]["inference"]
+        path = Path(inference.get("model_path") or rig["model"]).expanduser()
+        if not path.is_absolute():
+            raise BackfillError(f"session.json does not say in which folder its model {path} is; name it with --model")
+        if not path.exists() and not path.with_name(f"{path.name}.index").exists():
+            raise BackfillError(f"the session's model {path} is not here; name it with --model")
+        return path
+
+    def _check_model(self, path: Path, digest: str, bodyparts: tuple[str, ...]) -> None:
+        inference, before = self._session["inference"], self._session.get("backfill", {})
+        if self._model is None and inference.get("model_sha256", digest) != digest:
+            raise BackfillError(
+                f"{path} is not the network that it was when the session was recorded; "
+                f"to backfill with it all the same, name it: --model {path}"
+            )
+        if list(bodyparts) != list(inference["model"]["bodyparts"]):
+            raise BackfillError(
+                f"{path} finds {', '.join(bodyparts)}; the session's poses are of "
+                f"{', '.join(inference['model']['bodyparts'])}"
+            )
+        begun = [name for name in self._names() if read_backfilled(self._folder / name) is not None]
+        if begun and before.get("model_sha256", digest) != digest:
+            raise BackfillError(
+                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with ({before['model_path']}); "
+                f"go on with that one, or remove backfilled.csv to begin again"
+            )
+
+    # The work.
+
+    def _backfill(self, camera: _Camera, engine: "Engine") -> list[str]:
+        """Write the poses of one camera; gives what went wrong."""
+        if not len(camera.wanted) or self._stopping.is_set():
+            return []
+        size = min(self._batch_size or self._session["rig"]["inference"]["batch_size"], len(camera.wanted))
+        self._tell(f"camera {camera.name}: warming the network up")
+        engine.prepare(camera.info.height, camera.info.width, camera.info.pixel_format, [size])
+        frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
+        table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
+        left, began = set(camera.wanted.tolist()), time.monotonic()
+        synced = began
+        try:
+            with VideoBatches(frames, size) as batches:
+                for indices, pixels in batches:
+                    if self._stopping.is_set():
+                        return []
+                    for index, keypoints in zip(indices, engine.run(pixels, camera.info.pixel_format), strict=True):
+                        table.append((int(camera.seq[index]), index, *keypoint_cells(keypoints)))
+                    left.difference_update(indices)
+                    done, now = len(camera.wanted) - len(left), time.monotonic()
+                    self._show(Progress(camera.name, done, len(camera.wanted), now - began))
+                    if now - synced > SYNC_S:
+                        table.sync()
+                        synced = now
+        finally:
+            table.close()
+        if not left:
+            return []
+        runs = [f"{first} to {last}" if last > first else str(first) for first, last in number_runs(sorted(left))]
+        named = ", ".join(runs[:NAMED_RUNS]) + (" ..." if len(runs) > NAMED_RUNS else "")
+        reason = frames.problem or f"{camera.video.name} ends before them"
+        return [f"camera {camera.name}: {len(left)} frames of the video can't be decoded ({named}): {reason}"]
+
+    # The end: each file is replaced as a whole, and session.json says last that it is done.
+
+    def _close(self, camera: _Camera) -> dict[str, Any]:
+        tables, inference = read_camera(camera.folder, inferred=True), self._session["inference"]
+        files = close_camera(
+            camera.folder,
+            tables,
+            video=camera.video.name,
+            model=inference["model"],
+            info=camera.info,
+            batch_size=self._session["rig"]["inference"]["batch_size"],
+        )
+        return {
+            "backfilled": len(camera.wanted) - len(tables.without_pose),
+            "without_pose": len(tables.without_pose),
+            "pose_states": tables.pose_states,
+            "files": files,
+        }
+
+    def _end(self, closed: dict[str, dict[str, Any]], others: int, problems: list[str]) -> None:
+        missing = others + sum(camera["without_pose"] for camera in closed.values())
+        about = self._session["backfill"] | {"state": "partial" if missing else "complete", "without_pose": missing}
+        path = self._folder / "summary.json"
+        if path.exists():  # a run that was killed wrote none
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            for name, camera in closed.items():
+                changed = {key: camera[key] for key in ("pose_states", "files")}
+                summary["cameras"][name] = summary["cameras"].get(name, {}) | changed
+            write_json(path, summary | {"backfill": about | {"problems": problems}})
+        write_json(self._folder / "session.json", self._session | {"backfill": about})
