@@ -141,7 +141,7 @@ class Recorder:
         return frames * self.video_bytes // recorded if recorded else self._waiting_bytes
 
     def sync(self) -> None:
-        """Bring video and table to the disk; called from another thread, so that a slow disk does not hold the encoder."""
+        """Bring video and table to the disk; for another thread, so that a slow disk does not hold the encoder."""
         if self._video is not None:
             self._video.sync()
         self._table.sync()
