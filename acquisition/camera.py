@@ -26,11 +26,14 @@ __all__ = [
     "Capture",
     "EndOfStream",
     "FoundCamera",
+    "Pixels",
     "backends",
     "create_camera",
 ]
 
 ENTRY_POINTS = "posestream.cameras"
+Pixels = NDArray[Any]
+"""A frame as a camera fills it: (height, width, channels), uint8, or uint16 for more than 8 bits."""
 
 
 class CameraError(Exception):
@@ -70,7 +73,7 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     """What was opened, for people: model and serial number, or the file."""
     bits: int = 8
-    """Bits of a value; with more than 8, frames are read as uint16 and published scaled to 8 bits by `levels`."""
+    """Bits of a value; with more than 8, frames are read as uint16, the lowest bits used, and published as 8 bits."""
     levels: tuple[int, int] | None = None
     """Values that become 0 and 255 where `bits` is above 8; none: all that the bits can hold."""
     origin: tuple[int, int] = (0, 0)
@@ -93,6 +96,11 @@ class CameraFormat(msgspec.Struct, frozen=True, kw_only=True):
     def shape(self) -> tuple[int, int, int]:
         """Shape of a frame: (height, width, channels)."""
         return (self.height, self.width, CHANNELS[self.pixel_format])
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """Type of a value in a frame as `read` fills it."""
+        return np.uint16 if self.bits > 8 else np.uint8
 
     @property
     def sensor(self) -> tuple[SensorPatch, ...]:
@@ -158,13 +166,14 @@ class Camera(Protocol):
         """Begin to deliver frames (or to wait for triggers); the first frame comes after this."""
         ...
 
-    def read(self, out: NDArray[np.uint8], timeout_s: float) -> Capture | None:
+    def read(self, out: Pixels, timeout_s: float) -> Capture | None:
         """Wait for the next frame and put it into `out`.
 
         Parameters
         ----------
         out
-            (height, width, channels) uint8, contiguous, of the format that `open` gave.
+            (height, width, channels) uint8, contiguous, of the format that `open` gave; where `bits` is above 8,
+            uint16 with values from 0 to 2**bits - 1.
         timeout_s
             How long to wait at most, seconds.
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Capture, EndOfStream
+from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Capture, EndOfStream, Pixels
+from posestream.acquisition.depth import EightBits
 from posestream.acquisition.outage import Outage
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
@@ -65,6 +65,11 @@ class CaptureThread:
         Seconds without a frame after which the camera is said to be silent.
     reconnect_s
         Seconds for which a camera that was lost is looked for.
+
+    Raises
+    ------
+    CameraError
+        Where the format's levels can't be.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class CaptureThread:
     ) -> None:
         self._camera, self._format, self._publisher = camera, camera_format, publisher
         self._info, self._session, self._silent_ns = info, session, round(silent_s * 1e9)
+        self._eight_bits = EightBits(camera_format) if camera_format.bits > 8 else None
         self._recorder: Recorder | None = None
         self._follower: PoseFollower | None = None
         self._begun, self._stopping = threading.Event(), threading.Event()
@@ -155,7 +161,7 @@ class CaptureThread:
 
     def _capture(self, recorder: Recorder) -> None:
         self._heard_ns = self._quiet_ns = monotonic_ns()
-        out = np.empty(self._format.shape, np.uint8)
+        out = np.empty(self._format.shape, self._format.dtype)
         while not self._stopping.is_set():
             self._greet()
             if self._follower is not None and not self._follower.wait(self.captured, READ_S):
@@ -173,7 +179,7 @@ class CaptureThread:
                 continue
             self._deliver(recorder, capture, out, self._note_return())
             # The recorder and the socket hold on to the frame's memory for as long as they need it.
-            out = np.empty(self._format.shape, np.uint8)
+            out = np.empty(self._format.shape, self._format.dtype)
 
     def _lose(self, error: CameraError) -> None:
         if self._outage is not None:
@@ -215,10 +221,11 @@ class CaptureThread:
         self._silent = False
         return note
 
-    def _deliver(self, recorder: Recorder, capture: Capture, pixels: NDArray[np.uint8], note: str) -> None:
+    def _deliver(self, recorder: Recorder, capture: Capture, pixels: Pixels, note: str) -> None:
+        published = pixels if self._eight_bits is None else self._eight_bits.scale(pixels)
         restarts = self.stamps.clock_restarts
         frame = self.stamps.stamp(capture, wall_ns() - monotonic_ns(), note)
-        kept = recorder.put(frame, pixels)
+        kept = recorder.put(frame, pixels if recorder.deep else published)
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
@@ -233,7 +240,7 @@ class CaptureThread:
             pixel_format=self._format.pixel_format,
             truth=capture.truth,
         )
-        self._publisher.send(encode_frame(header, pixels))
+        self._publisher.send(encode_frame(header, published))
         self.captured += 1
         self._tell_losses(frame, kept, clock_restarted=self.stamps.clock_restarts > restarts)
         if not self._rate_told and self.stamps.measured_s >= RATE_S:

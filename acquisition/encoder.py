@@ -1,4 +1,4 @@
-"""One H.264 file, written so that it can be played whatever kills the process that writes it.
+"""One video file, H.264 by default, written so that it can be played whatever kills the process that writes it.
 
 mp4 is written in fragments of one frame and becomes an ordinary mp4 when it is closed (FFmpeg's `hybrid_fragmented`);
 Matroska flushes each packet and starts a cluster twice a second. Frames carry the time at which they were captured.
@@ -12,12 +12,12 @@ from typing import Any
 
 import av
 import av.error
-import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from numpy.typing import NDArray
 
-from posestream.acquisition.camera import CameraFormat
+from posestream.acquisition.camera import CameraFormat, Pixels
+from posestream.acquisition.depth import fit_depth
 from posestream.stream.wire.jobs import RecordingSettings
 
 __all__ = ["EncoderError", "VideoWriter", "recorded_pixel_format"]
@@ -36,7 +36,7 @@ class EncoderError(Exception):
 
 
 def recorded_pixel_format(settings: RecordingSettings, camera: CameraFormat) -> str:
-    """FFmpeg's name of the pixel format to record: grey stays grey, colour becomes yuv420p.
+    """FFmpeg's name of the pixel format to record: grey stays grey with 8 bits, colour becomes yuv420p.
 
     Chroma of half size needs even sides; a colour frame with an odd one is recorded as yuv444p.
     """
@@ -70,8 +70,11 @@ class VideoWriter:
         self.encoded = 0
         """Frames given to the encoder."""
         self._settings = settings
-        self._input = _NUMPY_FORMATS[camera.pixel_format]
         self._output = recorded_pixel_format(settings, camera)
+        self._bits, self._depth = camera.bits, _depth(self._output)
+        self.deep = min(self._bits, self._depth) > 8 and camera.pixel_format == "gray8"
+        """Whether `write` takes the camera's own values of more than 8 bits, not frames scaled to 8 bits."""
+        self._input = f"gray{self._depth}le" if self.deep else _NUMPY_FORMATS[camera.pixel_format]
         self._reformatter = VideoReformatter()
         self._keyframe_us = round(settings.keyframe_interval_s * 1e6)
         self._last_keyframe_us: int | None = None
@@ -106,10 +109,13 @@ class VideoWriter:
     def _configure(self, target: Any, camera: CameraFormat) -> Any:
         settings, codec = self._settings, getattr(target, "codec_context", target)
         target.height, target.width = camera.height, camera.width
-        try:
-            target.pix_fmt = self._output
-        except ValueError as error:
-            raise EncoderError(f'recording.pixel_format: FFmpeg knows no pixel format "{self._output}"') from error
+        taken = [known.name for known in codec.codec.video_formats or ()]
+        if taken and self._output not in taken:
+            raise EncoderError(
+                f'recording.pixel_format: encoder "{settings.codec}" does not take "{self._output}"; it takes '
+                + ", ".join(taken)
+            )
+        target.pix_fmt = self._output
         codec.time_base, codec.framerate = TIME_BASE, _rate(camera)
         codec.max_b_frames = 0  # one frame in, one packet out, in order
         codec.thread_count = settings.threads
@@ -140,13 +146,13 @@ class VideoWriter:
                 f"{codec.width}x{codec.height} {self._output}, options {settings.options}: {_reason(error)}"
             ) from error
 
-    def write(self, pixels: NDArray[np.uint8], pts_us: int) -> list[int]:
+    def write(self, pixels: Pixels, pts_us: int) -> list[int]:
         """Encode one frame.
 
         Parameters
         ----------
         pixels
-            (height, width, channels) uint8.
+            (height, width, channels) uint8, or uint16 where `deep`.
         pts_us
             Its presentation time, microseconds; above that of the frame before.
 
@@ -160,7 +166,9 @@ class VideoWriter:
         EncoderError
             Where the encoder or the disk refuses it.
         """
-        array = pixels[..., 0] if self._input == "gray" else pixels
+        array = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        if self.deep:
+            array = fit_depth(array, self._bits, self._depth)
         try:
             frame = VideoFrame.from_numpy_buffer(array, format=self._input)
             if self._input != self._output:
@@ -225,6 +233,14 @@ class VideoWriter:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{self.path} could not be closed properly: {_reason(error)}") from error
         return late
+
+
+def _depth(pixel_format: str) -> int:
+    """Bits of the first component of a value."""
+    try:
+        return VideoFormat(pixel_format).components[0].bits
+    except ValueError as error:
+        raise EncoderError(f'recording.pixel_format: FFmpeg knows no pixel format "{pixel_format}"') from error
 
 
 def _rate(camera: CameraFormat) -> Fraction:

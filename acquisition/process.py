@@ -205,6 +205,8 @@ class CameraRole:
 
 def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:
     details: dict[str, object] = {"camera": camera.description, "tick_ns": camera.tick_ns}
+    if camera.bits > 8:
+        details |= {"bits": camera.bits, "levels": camera.levels or (0, 2**camera.bits - 1)}
     if job.recording is not None:
         details["video"] = f"video.{job.recording.container}"
     return details

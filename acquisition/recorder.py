@@ -10,10 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from posestream.acquisition.camera import CameraFormat
+from posestream.acquisition.camera import CameraFormat, Pixels
 from posestream.acquisition.encoder import EncoderError, VideoWriter
 from posestream.acquisition.frame_table import FrameTable
 from posestream.acquisition.presentation import PresentationTimes
@@ -33,7 +30,7 @@ RESERVE_BYTES = 2**20
 @dataclass(frozen=True, slots=True, eq=False)
 class _Entry:
     frame: Stamped
-    pixels: NDArray[np.uint8] | None
+    pixels: Pixels | None
     """None: the queue was full."""
 
 
@@ -86,7 +83,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder")
         self._thread.start()
 
-    def put(self, frame: Stamped, pixels: NDArray[np.uint8]) -> bool:
+    def put(self, frame: Stamped, pixels: Pixels) -> bool:
         """Hand over a frame; never waits.
 
         Parameters
@@ -94,7 +91,7 @@ class Recorder:
         frame
             Its numbers and times.
         pixels
-            (height, width, channels) uint8; must not change any more.
+            (height, width, channels), uint16 where `deep`, else uint8; must not change any more.
 
         Returns
         -------
@@ -117,6 +114,11 @@ class Recorder:
             self.longest_queue_bytes = max(self.longest_queue_bytes, self._waiting_bytes)
             self._changed.notify()
         return room
+
+    @property
+    def deep(self) -> bool:
+        """Whether it takes the camera's own values of more than 8 bits, not frames scaled to 8 bits."""
+        return self._video is not None and self._video.deep
 
     @property
     def states(self) -> dict[str, int]:
@@ -201,7 +203,7 @@ class Recorder:
         if self._table.error is not None:
             self._fail(self._table.error)
 
-    def _encode(self, video: VideoWriter, frame: Stamped, pixels: NDArray[np.uint8]) -> None:
+    def _encode(self, video: VideoWriter, frame: Stamped, pixels: Pixels) -> None:
         own_ns = frame.capture.presentation_ns
         pts_us, note = self._times.next(frame.captured_ns if own_ns is None else own_ns)
         self._in_encoder.append((frame, pts_us, note))

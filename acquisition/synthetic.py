@@ -7,7 +7,7 @@ rest, and what it lost shows as a jump of the device's frame number.
 import random
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -15,11 +15,13 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from posestream.acquisition.arena import KEYPOINTS, Arena
-from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
+from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream, Pixels
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["SyntheticCamera", "SyntheticSettings"]
+
+DEPTHS = {"gray10": 10, "gray12": 12, "gray16": 16}
 
 Side = Annotated[int, Meta(ge=16, le=8192)]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -37,8 +39,10 @@ class SyntheticSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknow
     """Frames a second."""
     seed: Annotated[int, Meta(ge=0)] = 0
     """The same seed gives the same frames and the same faults."""
-    pixel_format: PixelFormat = "gray8"
-    """How a pixel lies in memory; the scene has no colours."""
+    pixel_format: PixelFormat | Literal["gray10", "gray12", "gray16"] = "gray8"
+    """How a pixel lies in memory; the scene has no colours, and no more than 256 levels of grey."""
+    levels: tuple[int, int] | None = None
+    """Of pixels with more than 8 bits: the values that become 0 and 255 in the published frames; default: all."""
     frames: Annotated[int, Meta(ge=1)] | None = None
     """How many frames are exposed, lost ones included, before the stream ends; without it, it never does."""
     noise: Annotated[float, Meta(ge=0, le=100)] = 2.0
@@ -112,10 +116,16 @@ class SyntheticCamera:
         self._draw_faults()
         if options.pixel_format != "gray8":
             self._gray = np.empty((options.height, options.width), np.uint8)
+        colour = options.pixel_format
+        pixel_format: PixelFormat = colour if colour == "rgb24" or colour == "bgr24" else "gray8"  # noqa: PLR1714
+        bits = DEPTHS.get(options.pixel_format, 8)
+        self._values = np.rint(np.arange(256) * ((2**bits - 1) / 255)).astype(np.uint16)
         return CameraFormat(
             height=options.height,
             width=options.width,
-            pixel_format=options.pixel_format,
+            pixel_format=pixel_format,
+            bits=bits,
+            levels=options.levels,
             rate_hz=options.rate_hz,
             tick_ns=1.0,
             device_ids=options.device_ids,
@@ -135,13 +145,13 @@ class SyntheticCamera:
             raise CameraError("the synthetic camera was started before it was opened")
         self._start_ns = self._delivered_ns = self._clock()
 
-    def read(self, out: NDArray[np.uint8], timeout_s: float) -> Capture | None:
+    def read(self, out: Pixels, timeout_s: float) -> Capture | None:
         """Wait for the next frame and put it into `out`.
 
         Parameters
         ----------
         out
-            (height, width, channels) uint8, contiguous.
+            (height, width, channels), contiguous, of the format that `open` gave.
         timeout_s
             How long to wait at most, seconds.
 
@@ -245,10 +255,13 @@ class SyntheticCamera:
         while (left_ns := until_ns - self._clock()) > 0:
             self._sleep(left_ns / 1e9)
 
-    def _render(self, out: NDArray[np.uint8]) -> None:
+    def _render(self, out: Pixels) -> None:
         assert self._arena is not None  # noqa: S101 - for the type checker
         if self._gray is None:
             self._arena.render(out[:, :, 0])
         else:
             self._arena.render(self._gray)
+            if out.dtype == np.uint16:
+                cv2.LUT(self._gray, self._values, out)
+                return
             cv2.cvtColor(self._gray, cv2.COLOR_GRAY2BGR, out)

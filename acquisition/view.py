@@ -95,7 +95,7 @@ class View:
         self._fill = self._outside = None
         if settings.mask is not None:
             self._outside = self._mask(settings.mask, (width, height), folder)
-            self._fill = np.full(self.format.shape, self._value(settings.mask), _dtype(camera_format))
+            self._fill = np.full(self.format.shape, self._value(settings.mask), camera_format.dtype)
 
     def _join(self, settings: ViewSettings, regions: tuple[RegionSettings, ...]) -> tuple[list[_Part], Size]:
         turned = [(region, *_turn((region.width, region.height), region.flip, region.rotate)) for region in regions]
@@ -194,7 +194,7 @@ class ViewedCamera:
         except CameraError:
             self._camera.stop()
             raise
-        self._frame = np.empty(camera_format.shape, _dtype(camera_format))
+        self._frame = np.empty(camera_format.shape, camera_format.dtype)
         return self._view.format
 
     def start(self) -> None:
@@ -247,10 +247,6 @@ def _patch(part: _Part, from_camera: NDArray[np.float64]) -> SensorPatch:
 def _told(patches: tuple[SensorPatch, ...]) -> tuple[SensorPatch, ...]:
     """Nothing to tell where the frame's pixels are the sensor's."""
     return () if all(patch.to_sensor == (1, 0, 0, 0, 1, 0) for patch in patches) else patches
-
-
-def _dtype(camera_format: CameraFormat) -> "np.dtype[Any]":
-    return np.dtype(np.uint16 if camera_format.bits > 8 else np.uint8)
 
 
 def _read_image(key: str, path: Path, size: Size) -> NDArray[np.uint8]:

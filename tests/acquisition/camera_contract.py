@@ -10,18 +10,25 @@ import av
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from posestream.acquisition.camera import Camera, CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
+from posestream.acquisition.camera import (
+    Camera,
+    CameraError,
+    CameraFormat,
+    CameraSettings,
+    Capture,
+    EndOfStream,
+    Pixels,
+)
 from posestream.stream.wire.clock import monotonic_ns
 
 
-def buffer_for(camera_format: CameraFormat) -> NDArray[np.uint8]:
+def buffer_for(camera_format: CameraFormat) -> Pixels:
     """A buffer full of a value, so that an untouched one is seen."""
-    return np.full(camera_format.shape, 171, np.uint8)
+    return np.full(camera_format.shape, 171, camera_format.dtype)
 
 
-def read_frame(camera: Camera, out: NDArray[np.uint8], limit_s: float = 5.0) -> Capture:
+def read_frame(camera: Camera, out: Pixels, limit_s: float = 5.0) -> Capture:
     """Read until there is a frame."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
@@ -30,9 +37,7 @@ def read_frame(camera: Camera, out: NDArray[np.uint8], limit_s: float = 5.0) -> 
     pytest.fail(f"no frame within {limit_s} s")
 
 
-def read_all(
-    camera: Camera, camera_format: CameraFormat, limit: int = 10_000
-) -> list[tuple[Capture, NDArray[np.uint8]]]:
+def read_all(camera: Camera, camera_format: CameraFormat, limit: int = 10_000) -> list[tuple[Capture, Pixels]]:
     """Read to the end of the stream."""
     frames = []
     for _ in range(limit):
@@ -113,6 +118,7 @@ class CameraContract:
             read_frame(camera, out)
             assert (out != 171).mean() > 0.5
             assert out.std() > 1
+            assert out.max() < 2**camera_format.bits
 
     def test_frames_differ(self, camera: Camera) -> None:
         camera_format = camera.open()

@@ -10,7 +10,7 @@ from .camera_contract import CameraContract, write_video
 
 
 class TestSynthetic(CameraContract):
-    @pytest.fixture(params=["gray8", "rgb24", "bgr24"])
+    @pytest.fixture(params=["gray8", "rgb24", "bgr24", "gray12"])
     def make(self, request: pytest.FixtureRequest, tmp_path: Path) -> Camera:
         options = {"width": 160, "height": 120, "rate_hz": 200, "pixel_format": request.param}
         return create_camera("top", "synthetic", options, tmp_path)

@@ -150,6 +150,7 @@ def test_a_video_whose_writer_was_killed_can_be_played(tmp_path: Path, ending: s
         ({"codec": "libx265000"}, 'no encoder "libx265000"'),
         ({"preset": "warp"}, "refuses preset 'warp'"),
         ({"pixel_format": "nonsense"}, 'no pixel format "nonsense"'),
+        ({"pixel_format": "gray12le"}, 'encoder "libx264" does not take "gray12le"; it takes .*gray10le'),
     ],
 )
 def test_settings_that_the_encoder_refuses_are_named_before_a_file_is_made(settings: dict, text: str) -> None:
@@ -160,3 +161,54 @@ def test_settings_that_the_encoder_refuses_are_named_before_a_file_is_made(setti
 def test_a_folder_that_is_not_there_is_an_error_with_the_path(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"gone.*video\.mp4"):
         VideoWriter(tmp_path / "gone" / "video.mp4", RecordingSettings(), GREY)
+
+
+def deep(bits: int) -> CameraFormat:
+    return CameraFormat(height=64, width=64, pixel_format="gray8", rate_hz=100.0, bits=bits)
+
+
+def ramp(bits: int) -> np.ndarray:
+    """Values over the whole range, neighbours in value being neighbours in place; of 12 bits and less, every value."""
+    return np.linspace(0, 2**bits - 1, 64 * 64).round().astype(np.uint16).reshape(64, 64, 1)
+
+
+def read_deep(path: Path, pixel_format: str) -> np.ndarray:
+    """The first frame's luma as it was decoded, without a conversion between."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        assert frame.format.name == pixel_format
+        luma = frame.planes[0]
+        return np.frombuffer(luma, np.uint16).reshape(luma.height, -1)[:, : luma.width].astype(int)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize(
+    ("pixel_format", "depth"), [("gray16le", 16), ("gray12le", 12), ("gray14le", 14), ("gray10le", 10)]
+)
+def test_ffv1_keeps_every_bit_that_the_format_holds(tmp_path: Path, bits: int, pixel_format: str, depth: int) -> None:
+    settings = RecordingSettings(codec="ffv1", container="mkv", pixel_format=pixel_format)
+    video = VideoWriter(tmp_path / "video.mkv", settings, deep(bits))
+    assert video.deep
+    assert [video.write(ramp(bits), time) for time in (0, 10_000)] == [[0], [10_000]]
+    video.close()
+    seen = read_deep(tmp_path / "video.mkv", pixel_format)
+    kept = min(bits, depth)
+    assert np.array_equal(seen >> (depth - kept), ramp(bits)[..., 0] >> (bits - kept))
+
+
+def test_high_bit_depth_h264_keeps_ten_bits_but_for_what_compression_costs(tmp_path: Path) -> None:
+    video = VideoWriter(tmp_path / "video.mp4", RecordingSettings(pixel_format="gray10le", crf=1), deep(12))
+    video.write(ramp(12), 0)
+    video.close()
+    # FFmpeg's decoder gives 4:0:0 of ten bits with empty colour planes
+    difference = read_deep(tmp_path / "video.mp4", "yuv420p10le") - (ramp(12)[..., 0] >> 2)
+    assert np.abs(difference).max() <= 2  # bits at the wrong end, or a squeezed range, would differ by tens
+
+
+@pytest.mark.parametrize("pixel_format", ["auto", "gray", "yuv420p"])
+def test_deep_frames_are_recorded_with_eight_bits_unless_asked_otherwise(pixel_format: str) -> None:
+    assert not VideoWriter(None, RecordingSettings(pixel_format=pixel_format), deep(12)).deep
+
+
+def test_eight_bits_are_not_made_deep() -> None:
+    assert not VideoWriter(None, RecordingSettings(pixel_format="gray10le"), GREY).deep
