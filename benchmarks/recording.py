@@ -1,9 +1,9 @@
 """What recording costs: python benchmarks/recording.py CLIP [--rounds N] [--seconds S].
 
 First table: our recorder (queue, encoder, mp4 written in fragments, frame table) against the `ffmpeg` program on the
-same raw grey frames with the same settings, in alternating order. Both get the frames of the clip, three times over:
-ours in memory, from a thread that puts them into the recorder's queue; ffmpeg from a raw file in the page cache, or
-through a pipe.
+same raw grey frames with the same settings, in alternating order: ours from memory through the recorder's queue,
+ffmpeg from a raw file in the page cache, or through a pipe (whose writing side is counted too). By the clock, and by
+processor time, which other programs on the machine disturb less. POSIX only.
 
 Second table: the share of one core that capture thread, recorder and publisher take at 640x480 and 100 frames a
 second, by the CPU times of a process that runs nothing else, with a subscriber in another process. The camera is
@@ -13,8 +13,8 @@ frames in memory that are copied into the buffer; the last row is that camera al
 import argparse
 import itertools
 import json
+import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,7 +38,6 @@ from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.sockets import Publisher, local_endpoint
 
 RATE_HZ = 100.0
-TIMES_OVER = 3
 SEEN = Seen(range(0), "")
 SETTINGS = RecordingSettings(codec="libx264", preset="veryfast", crf=23.0, threads=1, queue_bytes=2**32)
 
@@ -82,33 +81,34 @@ def read_clip(path: str) -> NDArray[np.uint8]:
         return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])[..., None]
 
 
-def record_ours(pictures: NDArray[np.uint8], folder: Path) -> float:
-    """Give the seconds from the first frame to the closed file."""
-    before = time.perf_counter()
+def record_ours(pictures: NDArray[np.uint8], folder: Path) -> None:
+    """Record all pictures with our recorder."""
     recorder = Recorder(folder, SETTINGS, format_of(pictures))
-    for number in range(TIMES_OVER * len(pictures)):
-        pixels = pictures[number % len(pictures)]
+    for number in range(len(pictures)):
         capture = Capture(captured_ns=round(number * 1e9 / RATE_HZ), device_id=number)
-        recorder.put(number, capture, capture.captured_ns, SEEN, pixels)
+        recorder.put(number, capture, capture.captured_ns, SEEN, pictures[number])
     recorder.close()
     assert recorder.error is None
-    return time.perf_counter() - before
 
 
-def record_ffmpeg(ffmpeg: str, raw: Path, pictures: NDArray[np.uint8], target: Path, piped: bool) -> float:
-    """Give the seconds from the program's start to its end."""
+def record_ffmpeg(ffmpeg: str, raw: Path, pictures: NDArray[np.uint8], target: Path, piped: bool) -> None:
+    """Record all pictures with the ffmpeg program."""
     size = f"{pictures.shape[2]}x{pictures.shape[1]}"
     source = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", size, "-r", f"{RATE_HZ:g}", "-i", "-" if piped else str(raw)]
     rate = ["-preset", "veryfast", "-crf", "23", "-tune", "zerolatency", "-bf", "0", "-g", f"{RATE_HZ:g}"]
     command = [ffmpeg, "-v", "error", "-y", *source, "-c:v", "libx264", "-pix_fmt", "gray", *rate, "-threads", "1"]
-    before = time.perf_counter()
     with subprocess.Popen([*command, str(target)], stdin=subprocess.PIPE if piped else subprocess.DEVNULL) as running:
         if running.stdin is not None:
-            for number in range(TIMES_OVER * len(pictures)):
-                running.stdin.write(pictures[number % len(pictures)].data)
+            for number in range(len(pictures)):
+                running.stdin.write(pictures[number].data)
             running.stdin.close()
     assert running.returncode == 0
-    return time.perf_counter() - before
+
+
+def now() -> NDArray[np.float64]:
+    """Seconds of the clock, and of the processor for this process and its children."""
+    times = os.times()
+    return np.array([times.elapsed, times.user + times.system + times.children_user + times.children_system])
 
 
 def compare_speed(pictures: NDArray[np.uint8], rounds: int, folder: Path) -> None:
@@ -116,28 +116,33 @@ def compare_speed(pictures: NDArray[np.uint8], rounds: int, folder: Path) -> Non
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         sys.exit("the program ffmpeg is not installed: apt-get install ffmpeg")
-    raw, count = folder / "raw.gray", TIMES_OVER * len(pictures)
-    raw.write_bytes(pictures.tobytes() * TIMES_OVER)
-    seconds: dict[str, list[float]] = {"posestream": [], "ffmpeg, file": [], "ffmpeg, pipe": []}
+    raw, count = folder / "raw.gray", len(pictures)
+    raw.write_bytes(pictures.tobytes())
+    names = ["posestream", "ffmpeg, file", "ffmpeg, pipe"]
+    seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     sizes = {}
     for number in range(rounds):
-        for name in list(seconds) if number % 2 else reversed(list(seconds)):
+        for name in names if number % 2 else reversed(names):
             place = folder / f"{name.replace(', ', '-')}-{number}"
             place.mkdir()
+            before = now()
             if name == "posestream":
-                seconds[name].append(record_ours(pictures, place))
+                record_ours(pictures, place)
             else:
-                piped = name.endswith("pipe")
-                seconds[name].append(record_ffmpeg(ffmpeg, raw, pictures, place / "video.mp4", piped))
+                record_ffmpeg(ffmpeg, raw, pictures, place / "video.mp4", name.endswith("pipe"))
+            seconds[name].append(now() - before)
             sizes[name] = (place / "video.mp4").stat().st_size
     version = subprocess.run([ffmpeg, "-version"], capture_output=True, check=True, text=True).stdout.split()[2]
     print(f"ffmpeg {version}; {count} frames of {pictures.shape[2]}x{pictures.shape[1]}, {rounds} rounds\n")
-    print("| recorder | frames/s, median | bytes | posestream / this, median of the rounds (least, most) |")
-    print("|---|---|---|---|")
-    for name, taken in seconds.items():
-        ratios = [theirs / ours for ours, theirs in zip(seconds["posestream"], taken, strict=True)]
-        spread = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}, {max(ratios):.2f})"
-        print(f"| {name} | {count / statistics.median(taken):.0f} | {sizes[name]} | {spread} |")
+    print("| recorder | bytes | frames/s | ours to its, by the clock | frames/s of processor time | ours to its |")
+    print("|---|---|---|---|---|---|")
+    for name in names:
+        rates, ratios = count / np.median(seconds[name], 0), np.array(seconds[name]) / np.array(seconds["posestream"])
+        cells = [
+            f"{rate:.0f} | {np.median(ratio):.2f}x ({ratio.min():.2f} to {ratio.max():.2f})"
+            for rate, ratio in zip(rates, ratios.T, strict=True)
+        ]
+        print(f"| {name} | {sizes[name]} | {' | '.join(cells)} |", flush=True)
 
 
 def run_camera(pictures: NDArray[np.uint8], seconds: float, endpoint: str, record: bool) -> None:
