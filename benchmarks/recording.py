@@ -186,9 +186,8 @@ def measure_share(clip: str, seconds: float) -> None:
         child = subprocess.Popen([*command, *(["--record"] if record else [])], stdout=subprocess.PIPE, text=True)
         received = 0
         if publish:
-            with FrameSubscriber(endpoint, timeout_s=0.5) as frames:
-                while child.poll() is None:
-                    received += sum(1 for _ in frames)
+            with FrameSubscriber(endpoint, timeout_s=60.0) as frames:  # ends when the camera says that it has ended
+                received = sum(1 for _ in frames)
         out, _ = child.communicate()
         told = json.loads(out)
         does = [*(["records"] if record else []), *([f"publishes ({received} received)"] if publish else [])]
