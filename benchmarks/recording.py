@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from posestream.acquisition.camera import CameraFormat, CameraSettings, Capture
 from posestream.acquisition.capture import CaptureThread
-from posestream.acquisition.frame_table import Seen
 from posestream.acquisition.recorder import Recorder
+from posestream.acquisition.stamps import Stamped
 from posestream.stream.subscribers import FrameSubscriber
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.jobs import RecordingSettings
@@ -38,7 +38,6 @@ from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.sockets import Publisher, local_endpoint
 
 RATE_HZ = 100.0
-SEEN = Seen(range(0), "")
 SETTINGS = RecordingSettings(codec="libx264", preset="veryfast", crf=23.0, threads=1, queue_bytes=2**32)
 
 
@@ -85,8 +84,9 @@ def record_ours(pictures: NDArray[np.uint8], folder: Path) -> None:
     """Record all pictures with our recorder."""
     recorder = Recorder(folder, SETTINGS, format_of(pictures))
     for number in range(len(pictures)):
-        capture = Capture(captured_ns=round(number * 1e9 / RATE_HZ), device_id=number)
-        recorder.put(number, capture, capture.captured_ns, SEEN, pictures[number])
+        at_ns = round(number * 1e9 / RATE_HZ)
+        capture = Capture(captured_ns=at_ns, device_id=number)
+        recorder.put(Stamped(number, capture, number, at_ns, at_ns, range(0), "", ""), pictures[number])
     recorder.close()
     assert recorder.error is None
 
@@ -161,7 +161,7 @@ def run_camera(pictures: NDArray[np.uint8], seconds: float, endpoint: str, recor
     publisher = Publisher(context, endpoint, queue_bytes=64 * 2**20, message_bytes=info.frame_bytes)
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(Path(folder), SETTINGS if record else None, camera_format)
-        capture = CaptureThread(camera, camera_format, publisher, info, "0" * 32, 5.0)
+        capture = CaptureThread(camera, camera_format, publisher, info, "0" * 32, 5.0, 0.0)
         time.sleep(1.0)  # the reader connects
         capture.begin(recorder, None)
         time.sleep(1.0)
