@@ -189,13 +189,13 @@ class AravisCamera:
         CameraError
             Where the device was lost, sent another frame than promised, or was not started.
         """
-        stream, layout = self._stream, self._layout
-        if stream is None or layout is None:
+        # No name for the stream here: an error that is kept would keep it alive, and `stop` frees what it writes to
+        if self._stream is None or self._layout is None:
             raise CameraError("an Aravis camera was read before it was started")
         deadline = time.monotonic() + timeout_s
         while True:
             wait_s = deadline - time.monotonic()
-            buffer = stream.timeout_pop_buffer(round(max(0.0, min(wait_s, self._fire())) * 1e6))
+            buffer = self._stream.timeout_pop_buffer(round(max(0.0, min(wait_s, self._fire())) * 1e6))
             if self._lost.is_set():
                 raise CameraError(f"{self._found.name}: lost; was it unplugged?")
             if buffer is None:
@@ -204,9 +204,9 @@ class AravisCamera:
                 continue
             try:
                 if buffer.get_status() == Aravis.BufferStatus.SUCCESS:
-                    return self._take(buffer, layout, out)
+                    return self._take(buffer, self._layout, out)
             finally:
-                stream.push_buffer(buffer)
+                self._stream.push_buffer(buffer)
 
     def _fire(self) -> float:
         """Trigger the camera if that is for us to do and time; gives the seconds until the next time."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,8 @@ MAX_TEXT = 2_000
 """Characters of an event's text that the protocol carries."""
 RATE_S = 10.0
 """Seconds over which the rate is measured before it is judged."""
+LOST_QUEUE_NS = 1_000_000_000
+"""Nanoseconds between two events about frames that the recorder had no room for."""
 
 
 class CaptureThread:
@@ -92,6 +95,7 @@ class CaptureThread:
         self._silent = False
         self._greeted_ns = 0
         self._unsent: deque[Event] = deque(maxlen=MAX_EVENTS)  # events that other threads want sent
+        self._told_queue, self._told_queue_ns, self._last_lost_seq = 0, 0, 0
         self.stamps = FrameStamper(camera_format)
         """Numbers and times, and what they say of the camera."""
         self.error: Exception | None = None
@@ -130,6 +134,11 @@ class CaptureThread:
         self._stopping.set()
         self._thread.join()
 
+    @property
+    def malformed(self) -> int:
+        """Messages of the pose stream dropped because the protocol does not allow them."""
+        return self._follower.malformed if self._follower is not None else 0
+
     def _run(self) -> None:
         try:
             while not self._begun.wait(0.02):
@@ -148,6 +157,7 @@ class CaptureThread:
             self._camera.stop()
             if self._outage is not None:
                 self.gap_ns += monotonic_ns() - self._heard_ns
+            self._tell_queue()
             self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
             if self._follower is not None:
                 self._follower.close()
@@ -252,9 +262,26 @@ class CaptureThread:
             self._tell("warning", "device-id", f"camera {name}, frame {seq}: {frame.id_note}", seq=seq)
         if not kept:
             self.lost_queue += 1
-            if self.lost_queue == 1:
-                text = f"camera {name}: the encoder can't keep up; frames are lost to the video from frame {seq} on"
-                self._tell("warning", "lost-queue", text, seq=seq)
+            self._last_lost_seq = seq
+        if monotonic_ns() - self._told_queue_ns > LOST_QUEUE_NS:
+            self._tell_queue()
+
+    def _tell_queue(self) -> None:
+        count = self.lost_queue - self._told_queue
+        if count:
+            self._told_queue, self._told_queue_ns = self.lost_queue, monotonic_ns()
+            text = (
+                f"camera {self._info.camera}: the encoder can't keep up; {count} frames are lost to the video, "
+                f"the last of them frame {self._last_lost_seq}"
+            )
+            self._tell("warning", "lost-queue", text, seq=self._last_lost_seq, count=count)
+
+    def note_refused(self, count: int) -> None:
+        """Note the frames that the encoder or the disk refused; the stream has ended, so the supervisor alone hears."""
+        if count:
+            name = self._info.camera
+            text = f"camera {name}: the encoder or the disk refused {count} frames"
+            self._keep(self._event("error", "encoder-error", text, {"count": count}))
 
     def _judge_rate(self) -> None:
         self._rate_told = True
@@ -289,7 +316,9 @@ class CaptureThread:
         self._publisher.send(encode_event(event))
         self._keep(event)
 
-    def _event(self, level: Literal["info", "warning"], name: str, text: str, data: dict[str, float]) -> Event:
+    def _event(
+        self, level: Literal["info", "warning", "error"], name: str, text: str, data: Mapping[str, float]
+    ) -> Event:
         return Event(
             session=self._session,
             source=self._info.camera,

@@ -4,6 +4,7 @@ mp4 is written in fragments of one frame and becomes an ordinary mp4 when it is 
 Matroska flushes each packet and starts a cluster twice a second. Frames carry the time at which they were captured.
 """
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -193,6 +194,18 @@ class VideoWriter:
             pts = packet.pts  # before muxing, which changes it to the container's time base
             self._container.mux(packet)
             yield pts
+
+    def sync(self) -> None:
+        """Bring what is in the file to the disk, so that it outlives a power failure; any thread may call it.
+
+        Raises
+        ------
+        OSError
+            Where the disk refuses.
+        """
+        if self.path is not None:
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> list[int]:
         """Write what the encoder still holds, turn the file into an ordinary one and close it.

@@ -19,7 +19,7 @@ from posestream.acquisition.camera import CameraError, CameraFormat, CameraSetti
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["FileCamera", "FileSettings"]
+__all__ = ["FileCamera", "FileSettings", "convert"]
 
 FALLBACK_RATE_HZ = 30.0
 """For the rare file that says nothing of its frame rate."""
@@ -174,7 +174,7 @@ class FileCamera:
             self._wait(deadline_ns)
             return None
         # Converted before it is due, so that the work of converting is no part of the latency
-        self._convert(self._next, self._format, out)
+        convert(self._next.frame, self._reformatter, self._format, out)
         captured_ns = self._clock()
         if waits and captured_ns <= due_ns:
             self._wait(due_ns)
@@ -284,13 +284,17 @@ class FileCamera:
             return self._settings.pace
         return float(stream.average_rate or stream.guessed_rate or FALLBACK_RATE_HZ)
 
-    def _convert(self, decoded: _Decoded, camera_format: CameraFormat, out: NDArray[np.uint8]) -> None:
-        # Bicubic is what OpenCV converts with: with it, the pixels are equal to the last bit
-        converted = self._reformatter.reformat(
-            decoded.frame, format=PYAV_FORMATS[camera_format.pixel_format], interpolation=Interpolation.BICUBIC
-        )
-        np.copyto(out, converted.to_ndarray().reshape(camera_format.shape))
-
     def _wait(self, until_ns: int) -> None:
         while (left_ns := until_ns - self._clock()) > 0:
             self._sleep(left_ns / 1e9)
+
+
+def convert(
+    frame: av.VideoFrame, reformatter: VideoReformatter, camera_format: CameraFormat, out: NDArray[np.uint8]
+) -> None:
+    """Put a decoded frame into `out`, (height, width, channels) uint8, in the camera's pixel format."""
+    # Bicubic is what OpenCV converts with: with it, the pixels are equal to the last bit
+    converted = reformatter.reformat(
+        frame, format=PYAV_FORMATS[camera_format.pixel_format], interpolation=Interpolation.BICUBIC
+    )
+    np.copyto(out, converted.to_ndarray().reshape(camera_format.shape))

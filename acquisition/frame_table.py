@@ -20,10 +20,12 @@ class FrameTable:
     Raises
     ------
     OSError
-        Where it can't be made or written; so for every method.
+        Where it can't be made; so for `sync` and `close` where it can't be written.
     """
 
     def __init__(self, path: Path) -> None:
+        self.error: OSError | None = None
+        """What kept the last row from the disk; it is written before the next one, or at the end."""
         self._table = TableWriter(path, FRAME_COLUMNS)
         self._video_frames = 0
         self.states: Counter[FrameState] = Counter()
@@ -50,8 +52,11 @@ class FrameTable:
         self._append((frame.seq, frame.device_id, *times, video_frame, pts_us), state, notes)
 
     def _append(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
-        self._table.append((*cells, state.value, note, None))  # the pose state is known when the run is over
         self.states[state] += 1
+        try:
+            self._table.append((*cells, state.value, note, None))  # the pose state is known when the run is over
+        except OSError as error:
+            self.error = error
 
     def sync(self) -> None:
         """Bring the rows to the disk."""

@@ -6,7 +6,7 @@ from typing import Any
 import zmq
 
 from posestream.stream.wire.keys import Keys
-from posestream.stream.wire.messages import SKIPPED, Event, MessageDecoder, Pose
+from posestream.stream.wire.messages import MAX_HEADER_BYTES, SKIPPED, Event, MessageDecoder, Pose
 from posestream.stream.wire.sockets import subscriber
 
 __all__ = ["PoseFollower"]
@@ -43,6 +43,7 @@ class PoseFollower:
             [f"pose/{camera}/", f"event/{camera}/"],
             queue_bytes=QUEUE_BYTES,
             message_bytes=MESSAGE_BYTES,
+            part_bytes=MAX_HEADER_BYTES,
             keys=keys,
         )
         self._decoder = MessageDecoder()
@@ -50,11 +51,16 @@ class PoseFollower:
         self._window = window
         self._out = 0
 
+    @property
+    def malformed(self) -> int:
+        """Messages dropped because the protocol does not allow them."""
+        return self._decoder.malformed.total()
+
     def wait(self, seq: int, timeout_s: float) -> bool:
         """Wait until frame `seq` may go, `timeout_s` seconds at most; says whether it may."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self._read()
+            self._read(deadline)
             if seq - self._out < self._window:
                 return True
             remaining = deadline - time.monotonic()
@@ -62,7 +68,7 @@ class PoseFollower:
                 return False
             self._socket.poll(max(1, int(remaining * 1e3)))
 
-    def _read(self) -> None:
+    def _read(self, deadline: float) -> None:
         while self._socket.poll(0):
             message = self._decoder.decode(self._socket.recv_multipart())
             match message:
@@ -71,6 +77,8 @@ class PoseFollower:
                 case Event(name=name, session=session, data=data) if name == SKIPPED and session == self._session:
                     last = data.get("last_seq")
                     self._out = max(self._out, last + 1 if isinstance(last, int) else 0)
+            if time.monotonic() > deadline:
+                return
 
     def close(self) -> None:
         """Close the socket."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any
 
+import cv2
 import msgspec
 import zmq
 
@@ -26,6 +27,7 @@ from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
+from posestream.stream.wire.tables import FrameState
 
 __all__ = ["CameraRole", "main"]
 
@@ -62,6 +64,7 @@ class CameraRole:
         if not isinstance(job, CameraJob):
             raise TypeError(f"a camera process was given a {type(job).__name__}")
         set_priority("camera")
+        cv2.setNumThreads(1)  # its work is small here, and a pool of threads would wait for cores that the network has
         self._job = job
         self._keys = keys
         self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)
@@ -166,7 +169,8 @@ class CameraRole:
             "events_dropped": capture.events_dropped,
             "published": publisher.sent,
             "unsent": publisher.unsent,
-            "malformed": publisher.malformed,
+            "malformed": publisher.malformed + capture.malformed,
+            "refused": publisher.refused,
         }
         stamps = capture.stamps
         if stamps.rate_hz is not None:
@@ -194,6 +198,8 @@ class CameraRole:
             self._camera.stop()
         if self._recorder is not None:
             self._recorder.close()
+            if self._capture is not None:
+                self._capture.note_refused(self._recorder.states.get(FrameState.ENCODER_ERROR, 0))
         if self._publisher is not None:
             self._publisher.close()
         if self._recorder is not None:

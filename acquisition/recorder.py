@@ -16,12 +16,15 @@ from posestream.acquisition.frame_table import FrameTable
 from posestream.acquisition.presentation import PresentationTimes
 from posestream.acquisition.stamps import Stamped
 from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.reserve import DiskReserve
 from posestream.stream.wire.tables import FrameState, TableWriter
 
 __all__ = ["Recorder"]
 
 MAX_LOST_WAITING = 100_000
 """Rows of lost frames, about 1 KiB each, that may wait behind an encoder that has stopped; then it is given up."""
+RESERVE_BYTES = 2**20
+"""Held back on the disk for the rows of frames that a full disk refuses: about 10,000 of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +61,7 @@ class Recorder:
         """The most bytes of raw frames that ever waited."""
         self.unwritten = 0
         """Frames that have no row, because the recording had been given up."""
+        self._reserve = DiskReserve(folder / "reserve", RESERVE_BYTES)
         self._table = FrameTable(folder / "frames.csv")
         self._truth = (
             TableWriter(folder / "truth.csv", ("seq", *(f"{n}_{axis}" for n in camera.truth_names for axis in "xy")))
@@ -139,7 +143,9 @@ class Recorder:
         return frames * self.video_bytes // recorded if recorded else self._waiting_bytes
 
     def sync(self) -> None:
-        """Bring the tables to the disk; called from another thread, so that a slow disk does not hold the encoder."""
+        """Bring video and table to the disk; for another thread, so that a slow disk does not hold the encoder."""
+        if self._video is not None:
+            self._video.sync()
         self._table.sync()
 
     def close(self) -> None:
@@ -157,12 +163,14 @@ class Recorder:
                 self._settle(self._video.close())
         except (EncoderError, OSError) as error:
             self._fail(error)
+        self._refused()
         for table in (self._table, self._truth):
             try:
                 if table is not None:
                     table.close()
             except OSError as error:
                 self._fail(error)
+        self._reserve.release()
 
     def _next(self) -> _Entry | None:
         with self._changed:
@@ -177,21 +185,23 @@ class Recorder:
 
     def _guarded(self, entry: _Entry) -> None:
         frame = entry.frame
+        self._table.lost_by_camera(frame.lost)
         try:
-            self._table.lost_by_camera(frame.lost)
+            if self._video is None:
+                self._table.lost(frame, FrameState.NOT_RECORDED)
+            elif entry.pixels is None:
+                self._table.lost(frame, FrameState.LOST_QUEUE)
+            elif self.error is not None:
+                self._table.lost(frame, FrameState.ENCODER_ERROR)
+            else:
+                self._encode(self._video, frame, entry.pixels)
             truth = frame.capture.truth
             if self._truth is not None and truth is not None:
                 self._truth.append((frame.seq, *(f"{value:.3f}" for point in truth for value in point)))
-            if self._video is None:
-                self._table.lost(frame, FrameState.NOT_RECORDED)
-            elif self.error is not None:
-                self._table.lost(frame, FrameState.ENCODER_ERROR)
-            elif entry.pixels is None:
-                self._table.lost(frame, FrameState.LOST_QUEUE)
-            else:
-                self._encode(self._video, frame, entry.pixels)
         except (EncoderError, OSError) as error:
             self._fail(error)
+        if self._table.error is not None:
+            self._fail(self._table.error)
 
     def _encode(self, video: VideoWriter, frame: Stamped, pixels: Pixels) -> None:
         own_ns = frame.capture.presentation_ns
@@ -199,10 +209,13 @@ class Recorder:
         self._in_encoder.append((frame, pts_us, note))
         try:
             self._settle(video.write(pixels, pts_us))
-        except EncoderError:
-            while self._in_encoder:
-                self._table.lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
-            raise
+        except EncoderError as error:
+            self._fail(error)
+            self._refused()
+
+    def _refused(self) -> None:
+        while self._in_encoder:
+            self._table.lost(self._in_encoder.popleft()[0], FrameState.ENCODER_ERROR)
 
     def _settle(self, in_file: list[int]) -> None:
         for pts in in_file:
@@ -214,3 +227,4 @@ class Recorder:
     def _fail(self, error: Exception) -> None:
         if self.error is None:
             self.error = str(error)
+            self._reserve.release()

@@ -5,14 +5,15 @@ device has it. What a device can't do is a `CameraError` that names the setting 
 took otherwise than asked is read back into `CameraFormat.settings`, with a sentence in `CameraFormat.warnings`.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from posestream.acquisition.camera import CameraSettings
+from posestream.acquisition.camera import CameraError, CameraSettings
 
-__all__ = ["DeviceSettings", "Trigger"]
+__all__ = ["DeviceSettings", "Trigger", "refuse_others"]
 
 Side = Annotated[int, Meta(ge=1, le=65_535)]
 Offset = Annotated[int, Meta(ge=0, le=65_535)]
@@ -63,3 +64,26 @@ class DeviceSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknown_f
     """Line that shall give out the exposure as a signal, by the device's name."""
     nodes: dict[str, bool | int | float | str] = msgspec.field(default_factory=dict)
     """Any feature of the device, by the device's own name; set last, in this order."""
+
+
+def refuse_others(settings: DeviceSettings, takes: Collection[str], name: str) -> None:
+    """Refuse what is set and a device can't do.
+
+    Parameters
+    ----------
+    settings
+        What the rig says.
+    takes
+        The words of the vocabulary that the device understands.
+    name
+        The device, for the message.
+
+    Raises
+    ------
+    CameraError
+        Names the setting and what the device takes instead.
+    """
+    defaults = DeviceSettings()
+    for word in DeviceSettings.__struct_fields__:
+        if word not in takes and getattr(settings, word) != getattr(defaults, word):
+            raise CameraError(f"{name}: can't set {word}; of the settings for cameras it takes {', '.join(takes)}")

@@ -100,6 +100,11 @@ class PosePublisher:
         """Messages from readers that were no subscriptions."""
         return self._publisher.malformed
 
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in."""
+        return self._publisher.refused
+
     def poses(self, batch: Batch, keypoints: NDArray[np.float32], inferred_ns: int) -> None:
         """Publish the poses of a batch.
 

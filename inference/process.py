@@ -125,6 +125,7 @@ class InferenceRole:
             "waiting": batcher.waiting,
             "unsent": publisher.unsent,
             "malformed": publisher.malformed + receiver.malformed.total(),
+            "refused": publisher.refused,
             "foreign": receiver.foreign.total(),
             "frames_in_batches": pipeline.frames,
             **{f"batches_{closing}": number for closing, number in list(batcher.closings.items())},

@@ -11,7 +11,16 @@ from posestream.inference.batcher import Batcher
 from posestream.inference.pose_publisher import PosePublisher
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.keys import Keys
-from posestream.stream.wire.messages import END, Event, Frame, Hello, MessageDecoder, StreamInfo
+from posestream.stream.wire.messages import (
+    END,
+    MAX_HEADER_BYTES,
+    Event,
+    Frame,
+    Hello,
+    MessageDecoder,
+    Pose,
+    StreamInfo,
+)
 from posestream.stream.wire.sockets import subscriber
 
 __all__ = ["Receiver"]
@@ -60,6 +69,7 @@ class Receiver:
             [info.endpoint for info in streams],
             queue_bytes=QUEUE_BYTES,
             message_bytes=max(info.frame_bytes for info in streams),
+            part_bytes=max(MAX_HEADER_BYTES, *(info.frame_bytes for info in streams)),
             keys=keys,
         )
         self._decoder = MessageDecoder()
@@ -122,6 +132,8 @@ class Receiver:
                 self._count(header.camera, header.seq)
                 self.received[header.camera] += 1
                 self._batcher.put(message, received_ns)
+            case Pose():
+                self.foreign["kind"] += 1
             case Hello(source=source):
                 self._heard.add(source)
             case Event(name=name, source=source, data=data) if name == END:
@@ -132,7 +144,7 @@ class Receiver:
 
     @staticmethod
     def _session_of(message: Any) -> str:
-        header = message.header if isinstance(message, Frame) else message
+        header = message.header if isinstance(message, Frame | Pose) else message
         return str(getattr(header, "session", ""))
 
     def _count(self, camera: str, seq: int) -> None:

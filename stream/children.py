@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from posestream.stream.wire.control import Armed, Failed, Finished, Join, Report, Status, Values
+from posestream.stream.wire.control import Armed, ControlServer, Failed, Finished, Join, Report, Status, Values
 
-__all__ = ["Child", "State"]
+__all__ = ["Child", "State", "turned_away"]
 
 State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
 MODULES = {
@@ -151,6 +151,18 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def turned_away(values: dict[str, dict[str, dict[str, Any]]], control: ControlServer) -> dict[str, dict[str, int]]:
+    """Give, by role, how many `malformed` messages each process dropped and how many connections it `refused`."""
+
+    def total(keys: tuple[str, ...]) -> dict[str, int]:
+        return {role: sum(table.get(key, 0) for table in own.values() for key in keys) for role, own in values.items()}
+
+    return {
+        "malformed": {"supervisor": control.malformed.total()} | total(("malformed", "malformed_control", "foreign")),
+        "refused": {"supervisor": control.refused} | total(("refused",)),
+    }
 
 
 def _how(status: int) -> str:

@@ -19,7 +19,7 @@ PLAIN_S = 5.0
 BAR = 24
 """Characters of a progress bar."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
-LOSSES = ("lost_camera", "lost_queue")
+LOSSES = {"lost_camera": "lost-camera", "lost_queue": "lost-queue", "rows_encoder-error": "encoder-error"}
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 
@@ -98,7 +98,7 @@ def status_line(view: dict[str, Any]) -> str:
     parts = [f"{view['seconds']:.0f}{asked} s"]
     poses = view["inference"] or {}
     for name, values in view["cameras"].items():
-        losses = ", ".join(f"{values[key]} {key.replace('_', '-')}" for key in LOSSES if values.get(key))
+        losses = ", ".join(f"{values[key]} {loss}" for key, loss in LOSSES.items() if values.get(key))
         part = f"{name}: {values.get('rows_recorded', 0)} frames at {values.get('rate_hz', 0):.1f}/s"
         part += f", {losses or 'none lost'}"
         if poses:
@@ -109,6 +109,10 @@ def status_line(view: dict[str, Any]) -> str:
     whole = poses.get("", {})
     if "age_p50_ms" in whole:
         parts.append(f"poses {whole['age_p50_ms']:.0f} ms old (99 %: {whole['age_p99_ms']:.0f})")
+    if view["malformed"]:
+        parts.append(f"{view['malformed']} malformed messages dropped")
+    if view["refused"]:
+        parts.append(f"{view['refused']} connections refused")
     parts.append(f"{view['free_bytes'] / 2**30:.0f} GiB left")
     return " | ".join(parts)
 

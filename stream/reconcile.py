@@ -28,6 +28,8 @@ from posestream.stream.wire.tables import (
 __all__ = ["INTERRUPTED", "cut_tables", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
+NOT_THERE = "was written and is not in the video"
+"""Note of a row that said `recorded` and does so no more."""
 INTERRUPTED = "interrupted"
 """Cause of a frame without a pose whose process was killed before it could say why."""
 
@@ -107,7 +109,9 @@ def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64], tolerance_us:
             missing = recorded[np.abs(times_us[place] - pts_us) > tolerance_us]
         frames = frames.copy()
         frames.loc[missing, ["video_frame", "pts_us"]] = pd.NA
-        frames.loc[missing, "state"] = FrameState.INTERRUPTED.value
+        refused = (frames["state"] == FrameState.ENCODER_ERROR.value).any()
+        frames.loc[missing, "state"] = (FrameState.ENCODER_ERROR if refused else FrameState.INTERRUPTED).value
+        frames.loc[missing, "note"] = NOT_THERE
         left = recorded.difference(missing)
         frames.loc[left, "video_frame"] = np.arange(len(left))
         done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")

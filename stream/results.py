@@ -24,7 +24,8 @@ def write_results(
     inference: dict[str, Any] | None,
     values: dict[str, Values],
     problems: list[str],
-    died: bool,
+    turned_away: dict[str, dict[str, int]],
+    unclean: bool,
     ended: str,
     seconds: float,
 ) -> dict[str, Any]:
@@ -44,8 +45,10 @@ def write_results(
         Last counters of each process.
     problems
         What went wrong, a sentence each.
-    died
-        Whether a process ended without closing its files.
+    turned_away
+        Malformed messages and refused connections, by role.
+    unclean
+        Whether a process failed, or ended without closing its files.
     ended
         Why the run ended.
     seconds
@@ -62,7 +65,8 @@ def write_results(
             cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
             continue
         try:
-            if died or cut_tables(folder):  # what was killed may have left a frame without its row, or without a word
+            # What was killed, or met a full disk, may have left a frame without its row, or without a word.
+            if unclean or cut_tables(folder):
                 texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
                 problems += [f"camera {name}: {text}" for text in texts]
             tables = read_camera(folder, inferred=model is not None)
@@ -85,9 +89,14 @@ def write_results(
         "problems": problems,
         "cameras": cameras,
         "inference": values.get("inference", {}).get("") if inference is not None else None,
+        **turned_away,
     }
-    write_json(session.folder / "summary.json", summary)
-    session.end({"ended": ended, "problems": problems})
+    try:
+        write_json(session.folder / "summary.json", summary)
+        session.end({"ended": ended, "problems": problems})
+    except OSError as error:
+        problems.append(f"{session.folder}: the summary can't be written: {error.strerror}")
+        summary["exit_status"] = 1
     return summary
 
 
@@ -100,6 +109,9 @@ def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
         for state in LOST_STATES:
             if frames.get(state):
                 texts.append(f"camera {name}: {frames[state]} frames are not in the video ({state})")
+        unwritten = camera["counters"].get("captured", 0) - frames.get("captured", 0)
+        if frames and unwritten > 0:
+            texts.append(f"camera {name}: {unwritten} frames were delivered and have no row in frames.csv")
         if every_frame and poses.get("skipped"):
             causes = ", ".join(f"{count} {cause}" for cause, count in poses["skipped"].items())
             texts.append(f"camera {name}: every frame was to get a live pose; skipped were {causes}")

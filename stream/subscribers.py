@@ -17,8 +17,17 @@ from typing import Any, Generic, Literal, Self, TypeVar
 import zmq
 
 from posestream.stream.wire.keys import Keys
-from posestream.stream.wire.messages import END, Event, Frame, Hello, Message, MessageDecoder, Pose
-from posestream.stream.wire.sockets import subscriber
+from posestream.stream.wire.messages import (
+    END,
+    MAX_HEADER_BYTES,
+    Event,
+    Frame,
+    Hello,
+    Message,
+    MessageDecoder,
+    Pose,
+)
+from posestream.stream.wire.sockets import MAX_PART_BYTES, subscriber
 
 __all__ = ["DEFAULT_ENDPOINT", "FrameSubscriber", "PoseSubscriber"]
 
@@ -44,6 +53,7 @@ class _Subscriber(Generic[Item]):
         follow: bool,
         queue_bytes: int,
         message_bytes: int,
+        part_bytes: int,
         keys: Keys | None,
         context: "zmq.Context[Any] | None",
     ) -> None:
@@ -58,12 +68,13 @@ class _Subscriber(Generic[Item]):
             topics,
             queue_bytes=queue_bytes,
             message_bytes=message_bytes,
+            part_bytes=part_bytes,
             keys=keys,
         )
         self._mode, self._timeout_s, self._follow = mode, timeout_s, follow
         self._decoder = MessageDecoder()
         self._lock = threading.Lock()
-        self._expected: dict[tuple[str, str], int] = {}
+        self._expected: dict[str, tuple[str, int]] = {}  # by camera: its session, and the number that comes next
         self._ended = False
         self._newest: Item | None = None
         self._kept: deque[Item] = deque()  # what came while the hello was waited for
@@ -202,6 +213,8 @@ class _Subscriber(Generic[Item]):
                 return item
             if self._ended and not self._follow:
                 return None
+            if time.monotonic() > deadline + SLICE_S:  # a stream of messages that are not asked for ends no wait
+                return None
         return None
 
     def _message(self) -> Item | None:
@@ -217,11 +230,10 @@ class _Subscriber(Generic[Item]):
     def _count(self, item: Item) -> None:
         header = item.header
         self.received += 1
-        key = (header.session, header.camera)
-        expected = self._expected.get(key)
-        if expected is not None and header.seq > expected:
+        session, expected = self._expected.get(header.camera, (None, 0))
+        if session == header.session and header.seq > expected:
             self.lost[header.camera] += header.seq - expected
-        self._expected[key] = header.seq + 1
+        self._expected[header.camera] = (header.session, header.seq + 1)
 
     def _note(self, message: Message | None) -> None:
         match message:
@@ -281,7 +293,7 @@ class PoseSubscriber(_Subscriber[Pose]):
         keys: Keys | None = None,
         context: "zmq.Context[Any] | None" = None,
     ) -> None:
-        super().__init__(endpoint, camera, mode, timeout_s, follow, queue_bytes, 2_048, keys, context)
+        super().__init__(endpoint, camera, mode, timeout_s, follow, queue_bytes, 2_048, MAX_HEADER_BYTES, keys, context)
 
     def _closes(self, event: Event) -> bool:
         return event.source == "inference"
@@ -322,7 +334,9 @@ class FrameSubscriber(_Subscriber[Frame]):
         keys: Keys | None = None,
         context: "zmq.Context[Any] | None" = None,
     ) -> None:
-        super().__init__(endpoint, None, mode, timeout_s, follow, queue_bytes, frame_bytes, keys, context)
+        super().__init__(
+            endpoint, None, mode, timeout_s, follow, queue_bytes, frame_bytes, MAX_PART_BYTES, keys, context
+        )
 
     def _closes(self, event: Event) -> bool:  # noqa: ARG002 - a camera's stream has one source
         return True

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
-from posestream.stream.children import Child
+from posestream.stream.children import Child, turned_away
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
-from posestream.stream.wire.control import Command, Configure, ControlServer, Notice, Start, Stop, Values
+from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
 from posestream.stream.wire.jobs import (
     BackfillJob,
     CameraJob,
@@ -32,7 +32,9 @@ from posestream.stream.wire.jobs import (
 )
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
+from posestream.stream.wire.reserve import DiskReserve
 from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint
+from posestream.stream.wire.tables import LineWriter
 
 __all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUseError"]
 
@@ -43,6 +45,8 @@ START_S = 30.0
 """Seconds in which a camera that follows another must be waiting for its signal."""
 CLOSE_S = 30.0
 """Seconds without progress after which a process that should end is killed, and the report says so."""
+RESERVE_BYTES = 4 * 2**20
+"""Held back on the disk for the events, the summary and DeepLabCut's files."""
 WINDOW_BATCHES = 3
 """Batches that a camera that waits for inference may be ahead: one in the engine, one ahead of it, one on its way."""
 
@@ -112,7 +116,8 @@ class Supervisor:
         self._events: list[Event] = []
         self._problems: list[str] = []
         self._reported: set[str] = set()  # roles whose end is among the problems
-        self._event_log: Any = None
+        self._event_log: LineWriter | None = None
+        self._reserve: DiskReserve | None = None
 
     def run(self) -> Outcome:
         """Run until the end.
@@ -280,7 +285,8 @@ class Supervisor:
         session = self._session
         try:
             session.begin(self._details())
-            self._event_log = (session.folder / "events.jsonl").open("a", encoding="utf-8", buffering=1)
+            self._reserve = DiskReserve(session.folder / "reserve", RESERVE_BYTES)
+            self._event_log = LineWriter(session.folder / "events.jsonl")
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
         for name, info in self._streams().items():
@@ -302,7 +308,7 @@ class Supervisor:
             ended = self._until_end(started)
             self._end(ended)
         finally:
-            self._event_log.close()
+            self._close_log()
         return self._finish(ended, time.monotonic() - started)
 
     def _begin(self, children: list[Child]) -> None:
@@ -415,7 +421,8 @@ class Supervisor:
             inference=self._inference.armed.details if self._inference and self._inference.armed else None,
             values={child.role: child.values for child in self._children},
             problems=self._problems,
-            died=any(child.state == "died" for child in self._children),
+            turned_away=turned_away({child.role: child.values for child in self._children}, self._control),
+            unclean=any(child.state in {"died", "failed"} for child in self._children),
             ended=ended,
             seconds=seconds,
         )
@@ -458,32 +465,50 @@ class Supervisor:
 
     def _tick(self) -> None:
         deadline = time.monotonic() + TICK_S
-        while (received := self._control.receive(max(0.0, deadline - time.monotonic()))) is not None:
+        while (left_s := deadline - time.monotonic()) > 0 and (received := self._control.receive(left_s)) is not None:
             identity, report = received
-            if isinstance(report, Notice):
-                self._note(report.event)
-                continue
             child = next((c for c in self._children if identity == c.identity), None)
+            if child is None and isinstance(report, Join):
+                child = next((c for c in self._children if c.role == report.role and c.identity is None), None)
             if child is None:
-                role = getattr(report, "role", None)
-                child = next((c for c in self._children if c.role == role and c.identity is None), None)
-            if child is not None:
+                self._control.malformed["stranger"] += 1
+            elif isinstance(report, Notice):
+                self._note(report.event)
+            else:
                 child.take(identity, report)
         for child in self._children:
             child.look()
 
     def _note(self, event: Event) -> None:
-        if self._event_log is not None and not self._event_log.closed:
-            self._event_log.write(json.dumps(msgspec.to_builtins(event)) + "\n")
+        if self._event_log is not None:
+            try:
+                self._event_log.write(json.dumps(msgspec.to_builtins(event)).encode() + b"\n")
+            except OSError:  # what the disk refuses is written with the next event, or at the end
+                self._release()
         self._display.event(event)
+
+    def _release(self) -> None:
+        if self._reserve is not None:
+            self._reserve.release()
+
+    def _close_log(self) -> None:
+        self._release()
+        log, self._event_log = self._event_log, None
+        try:
+            if log is not None:
+                log.close()
+        except OSError as error:
+            self._problems.append(f"events.jsonl is not complete: {error.strerror}")
 
     def _send(self, child: Child, command: Command) -> None:
         if child.identity is not None:
             self._control.send(child.identity, command)
 
     def _view(self, seconds: float) -> dict[str, Any]:
+        values = {child.role: child.values for child in self._children}
         return {
             "seconds": seconds,
+            **{name: sum(counts.values()) for name, counts in turned_away(values, self._control).items()},
             "asked_s": self._rig.session.seconds,
             "free_bytes": disk_usage(self._session.folder).free,
             "cameras": {name: child.values.get(name, {}) for name, child in self._cameras.items()},

@@ -17,7 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo, Text
-from posestream.stream.wire.sockets import bind, connect
+from posestream.stream.wire.sockets import Door, bind, connect
 
 __all__ = [
     "Armed",
@@ -139,6 +139,8 @@ class ControlLink:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         self._lost_since: float | None = time.monotonic()
         self._decoder = msgspec.msgpack.Decoder(Command)
+        self.malformed: Counter[str] = Counter()
+        """Messages dropped because they were no commands, by reason."""
         connect(self._socket, endpoint, keys)
         self.send(join)
 
@@ -160,11 +162,21 @@ class ControlLink:
             if self._monitor in ready:
                 event = recv_monitor_message(self._monitor)["event"]
                 self._lost_since = None if event == zmq.EVENT_CONNECTED else time.monotonic()
-            if self._socket in ready:
-                command: Command = self._decoder.decode(self._socket.recv())
+            if self._socket in ready and (command := self._decode(self._socket.recv_multipart())) is not None:
                 return command
             if time.monotonic() >= deadline:
                 return None
+
+    def _decode(self, parts: list[bytes]) -> Command | None:
+        if len(parts) != 1:
+            self.malformed["parts"] += 1
+            return None
+        try:
+            command: Command = self._decoder.decode(parts[0])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.malformed["command"] += 1
+            return None
+        return command
 
     @property
     def lost_s(self) -> float:
@@ -202,17 +214,29 @@ class ControlServer:
         self._socket.setsockopt(zmq.LINGER, 1_000)
         self._decoder = msgspec.msgpack.Decoder(Report)
         self.malformed: Counter[str] = Counter()
+        """Messages dropped because they were no reports, by reason."""
+        self._door = Door(self._socket)
         try:
             self.endpoint = bind(self._socket, endpoint, keys)
         except BaseException:
+            self._door.close()
             self._socket.close(0)
             raise
 
     def receive(self, timeout_s: float) -> tuple[bytes, Report] | None:
         """Wait for a report, `timeout_s` seconds at most; gives the sender's identity with it."""
-        if not self._socket.poll(int(timeout_s * 1e3)):
-            return None
-        parts = self._socket.recv_multipart()
+        self._door.look()
+        deadline = time.monotonic() + timeout_s
+        while self._socket.poll(max(0, math.ceil((deadline - time.monotonic()) * 1e3))):
+            parts = self._socket.recv_multipart()
+            report = self._decode(parts)
+            if report is not None:
+                return parts[0], report
+            if time.monotonic() >= deadline:
+                break
+        return None
+
+    def _decode(self, parts: list[bytes]) -> Report | None:
         if len(parts) != 2:
             self.malformed["parts"] += 1
             return None
@@ -221,7 +245,7 @@ class ControlServer:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.malformed["report"] += 1
             return None
-        return parts[0], report
+        return report
 
     def send(self, identity: bytes, command: Command) -> None:
         """Send a command; nothing happens where that process is gone."""
@@ -229,4 +253,10 @@ class ControlServer:
 
     def close(self) -> None:
         """Close the socket."""
+        self._door.close()
         self._socket.close()
+
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in."""
+        return self._door.refused

@@ -6,6 +6,7 @@ closes its files in every case.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import os
 import platform
@@ -77,7 +78,10 @@ class Role(Protocol):
         ...
 
     def stop(self) -> None:
-        """Finish what is under way and close everything; called once, after whatever happened."""
+        """Finish what is under way and close everything; called once, after whatever happened.
+
+        The one method that another thread than the main one calls; `values` and `events` are asked meanwhile.
+        """
         ...
 
 
@@ -158,13 +162,13 @@ class _Run:
             failed = True
             self._fail(error, "failure", isinstance(error, self._role.failures))
         try:
-            self._role.stop()
+            self._stop()
         except Exception as error:  # noqa: BLE001
             if not failed:
                 failed = True
                 self._fail(error, "failure", isinstance(error, self._role.failures))
         self._report()
-        self._link.send(Finished(values=self._role.values()))
+        self._link.send(Finished(values=self._values()))
         return 1 if failed else 0
 
     def _command(self, kind: type[T]) -> T | None:
@@ -186,10 +190,23 @@ class _Run:
                 self._report()
                 reported = now
 
+    def _stop(self) -> None:
+        # What waits for a slow encoder may take minutes; the supervisor must see that it goes on.
+        with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="stop") as pool:
+            stopping = pool.submit(self._role.stop)
+            while not concurrent.futures.wait([stopping], STATUS_S).done:
+                self._report()
+        stopping.result()
+
     def _report(self) -> None:
         for event in self._role.events():
             self._link.send(Notice(event=event))
-        self._link.send(Status(values=self._role.values()))
+        self._link.send(Status(values=self._values()))
+
+    def _values(self) -> Values:
+        # Under the empty name stands what is the process's, not a camera's.
+        values = self._role.values()
+        return values | {"": values.get("", {}) | {"malformed_control": self._link.malformed.total()}}
 
     def _orphaned(self) -> bool:
         return self._link.lost_s > ORPHANED_S
@@ -198,4 +215,4 @@ class _Run:
         if not known:
             traceback.print_exception(error, file=sys.stderr)
         text = str(error) if known else f"{type(error).__name__}: {error}"
-        self._link.send(Failed(kind=kind, text=text[:TEXT_LIMIT], values=self._role.values()))
+        self._link.send(Failed(kind=kind, text=text[:TEXT_LIMIT], values=self._values()))

@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from posestream.stream.wire.keys import Keys
 
-__all__ = ["EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
+__all__ = ["Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
 
-MAX_MESSAGE_BYTES = 512 * 2**20
-"""The largest part that a socket takes from the network; libzmq closes a connection that announces more."""
+MAX_SUBSCRIPTION_BYTES = 1_024
+"""Topics are 80 bytes at most, but the limit holds for the commands of the CURVE handshake too, of some 300."""
+MAX_PART_BYTES = 512 * 2**20
+"""The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
+connection that announces more."""
 
 _ENDPOINT = re.compile(r"^(?:tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5}|\*)|ipc://(?P<path>\S+))$")
 
@@ -125,6 +129,37 @@ def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> None
         raise EndpointError(f"{endpoint} can't be connected to: {error.strerror}") from error
 
 
+class Door:
+    """Counts those that connect to a socket and are not let in: no ZeroMQ, another mechanism, no key or a wrong one.
+
+    Parameters
+    ----------
+    socket
+        A socket that is about to bind.
+    """
+
+    def __init__(self, socket: "zmq.Socket[Any]") -> None:
+        self._socket = socket
+        address = f"inproc://door-{uuid.uuid4().hex}"
+        socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._monitor = socket.context.socket(zmq.PAIR)
+        # With a bound, libzmq's own thread would stand still where nobody looks for a while.
+        self._monitor.setsockopt(zmq.RCVHWM, 0)
+        self._monitor.connect(address)
+        self.refused = 0
+        """Connections that were not let in, or are still at the door."""
+
+    def look(self) -> None:
+        """Take in what happened since the last look."""
+        while self._monitor.poll(0):
+            self.refused += 1 if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_ACCEPTED else -1
+
+    def close(self) -> None:
+        """Close before the socket is closed."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+
+
 class Publisher:
     """Sends messages to whoever subscribed, without ever waiting for one of them.
 
@@ -160,11 +195,16 @@ class Publisher:
         self._socket.setsockopt(zmq.SNDHWM, max(2, queue_bytes // message_bytes))
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, 1024)  # what readers send is subscriptions
+        # What readers send is subscriptions. An XPUB socket takes all that waits in its pipes into a queue without a
+        # bound, so the pipes are short, and more is read at a time than they hold.
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION_BYTES)
+        self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.LINGER, 2_000)
+        self._door = Door(self._socket)
         try:
             self.endpoint = bind(self._socket, endpoint, keys)
         except EndpointError:
+            self._door.close()
             self._socket.close(0)
             raise
         self.sent = 0
@@ -173,7 +213,7 @@ class Publisher:
         """Messages for which some reader's queue was found full. While that reader stays stuck libzmq passes it over
         without a word, so this is the least that was lost; each reader knows its own losses from the numbers."""
         self.malformed = 0
-        """Messages from readers that were no subscriptions."""
+        """What came from readers and was no subscription; libzmq takes each part of a message by itself."""
         self.subscriptions = 0
         """Subscriptions that hold now."""
 
@@ -210,9 +250,10 @@ class Publisher:
             return False
         return True
 
-    def new_subscriptions(self, at_most: int = 100) -> int:
+    def new_subscriptions(self, at_most: int = 1_000) -> int:
         """Take in what readers asked for since the last call, and say how many subscriptions are new."""
         new = 0
+        self._door.look()
         for _ in range(at_most):
             try:
                 message = self._socket.recv(zmq.NOBLOCK)
@@ -229,7 +270,13 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket; what waits for readers that still read goes out within two seconds."""
+        self._door.close()
         self._socket.close()
+
+    @property
+    def refused(self) -> int:
+        """Connections that were not let in."""
+        return self._door.refused
 
 
 def subscriber(
@@ -239,6 +286,7 @@ def subscriber(
     *,
     queue_bytes: int,
     message_bytes: int,
+    part_bytes: int = MAX_PART_BYTES,
     keys: Keys | None = None,
 ) -> "zmq.Socket[bytes]":
     """Make a socket that subscribes to topics at some addresses.
@@ -253,6 +301,8 @@ def subscriber(
         Beginnings of topics, such as `pose/top/`; all by default.
     queue_bytes, message_bytes
         Bytes that may wait to be read, and the size of one message: together the queue's length.
+    part_bytes
+        The largest part of a message; a connection that announces a larger one is closed before it is taken in.
     keys
         Where the publishers ask for them.
 
@@ -264,7 +314,7 @@ def subscriber(
     socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
     # Limits hold for connections made after they were set.
     socket.setsockopt(zmq.RCVHWM, max(2, queue_bytes // message_bytes))
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+    socket.setsockopt(zmq.MAXMSGSIZE, part_bytes)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)

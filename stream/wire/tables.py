@@ -22,6 +22,7 @@ __all__ = [
     "POSE_COLUMNS",
     "SKIPPED_COLUMNS",
     "FrameState",
+    "LineWriter",
     "PoseState",
     "TableWriter",
     "backfilled_columns",
@@ -118,6 +119,52 @@ def keypoint_cells(keypoints: NDArray[np.float32]) -> Iterator[str]:
     return (f"{value:.9g}" for value in keypoints.ravel().tolist())
 
 
+class LineWriter:
+    """Appends whole lines to a file; what the disk refuses is kept and written first when the next line comes.
+
+    Parameters
+    ----------
+    path
+        The file, which must not be there yet unless something of it is kept.
+    keep_bytes
+        Go on with the file that is there, after so many bytes of it.
+
+    Raises
+    ------
+    OSError
+        Where the file can't be made or written; so for every method.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int | None = None) -> None:
+        self._file = path.open("xb" if keep_bytes is None else "ab", buffering=0)
+        if keep_bytes is not None:
+            self._file.truncate(keep_bytes)
+        self._unwritten = b""
+
+    def write(self, line: bytes) -> None:
+        """Hand a line to the operating system."""
+        self._unwritten += line
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._unwritten:  # a nearly full disk may take a part of a line
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, so that it outlives a power failure."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Write what is left, sync and close; safe to call twice."""
+        if not self._file.closed:
+            try:
+                self._flush()
+                self.sync()
+            finally:
+                self._file.close()
+
+
 class TableWriter:
     """Appends rows to a CSV file; one thread appends, any may `sync`.
 
@@ -145,9 +192,7 @@ class TableWriter:
         self._line = io.StringIO(newline="")
         self._csv = csv.writer(self._line, lineterminator="\n")
         whole = whole_lines(path) if resume and path.exists() else None
-        self._file = path.open("xb" if whole is None else "ab", buffering=0)
-        if whole is not None:
-            self._file.truncate(len(whole))
+        self._file = LineWriter(path, None if whole is None else len(whole))
         if not whole:
             self._write(columns)
         elif not whole.startswith(self._encoded(columns)):
@@ -155,36 +200,29 @@ class TableWriter:
             raise ValueError(f"{path} has other columns than {', '.join(columns[:3])} ...")
 
     def append(self, row: Sequence[object]) -> None:
-        """Append one row; None is an empty cell."""
+        """Append one row; None is an empty cell. A row that the disk refuses is written before the next one."""
         if len(row) != self._width:
             raise ValueError(f"{self.path.name} has {self._width} columns, the row has {len(row)}")
-        self._write(row)
         self.rows += 1
+        self._write(row)
 
     def _encoded(self, row: Sequence[object]) -> bytes:
         self._csv.writerow(row)
-        data = self._line.getvalue().encode()
+        line = self._line.getvalue().encode()
         self._line.seek(0)
         self._line.truncate()
-        return data
+        return line
 
     def _write(self, row: Sequence[object]) -> None:
-        data = self._encoded(row)
-        while data:  # a nearly full disk may take a part of a line
-            data = data[self._file.write(data) :]
+        self._file.write(self._encoded(row))
 
     def sync(self) -> None:
         """Bring what was appended to the disk, so that it outlives a power failure."""
-        if not self._file.closed:
-            os.fsync(self._file.fileno())
+        self._file.sync()
 
     def close(self) -> None:
         """Sync and close; safe to call twice."""
-        if not self._file.closed:
-            try:
-                self.sync()
-            finally:
-                self._file.close()
+        self._file.close()
 
 
 def whole_lines(path: Path) -> bytes:

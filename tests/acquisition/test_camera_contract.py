@@ -24,6 +24,8 @@ class TestFile(CameraContract):
 
 
 class TestOpenCV(CameraContract):
+    late_s = 12.0  # OpenCV waits for as long as its backend does
+
     @pytest.fixture(params=["gray8", "bgr24"])
     def make(self, request: pytest.FixtureRequest, tmp_path: Path) -> Camera:
         video = write_video(tmp_path / "clip.mp4")
@@ -31,7 +33,7 @@ class TestOpenCV(CameraContract):
 
 
 def test_all_are_installed() -> None:
-    assert {"file", "opencv", "synthetic"} <= set(backends())
+    assert {"av", "file", "opencv", "synthetic"} <= set(backends())
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,8 @@ def test_all_are_installed() -> None:
         ("file", {"path": "a.mp4", "pace": "slow"}),
         ("file", {"path": "a.mp4", "pace": -1.0}),
         ("opencv", {"fourcc": "MJPEG"}),
+        ("av", {}),
+        ("av", {"source": "a", "transport": "sctp"}),
     ],
 )
 def test_wrong_settings_are_refused(backend: str, options: dict[str, object], tmp_path: Path) -> None:

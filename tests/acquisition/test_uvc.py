@@ -7,6 +7,7 @@ import pytest
 
 from posestream.acquisition.camera import CameraError
 from posestream.acquisition.uvc import UvcCamera, UvcSettings
+from posestream.acquisition.vocabulary import Trigger
 
 from .camera_contract import buffer_for, read_all, write_video
 
@@ -34,12 +35,47 @@ def test_another_size_than_asked_is_an_error(tmp_path: Path) -> None:
         UvcCamera(UvcSettings(device=str(video), width=32)).open()
 
 
-def test_another_rate_than_asked_is_described(tmp_path: Path) -> None:
+def test_another_rate_than_asked_is_warned_about(tmp_path: Path) -> None:
     camera = UvcCamera(UvcSettings(device=str(write_video(tmp_path / "a.mp4")), rate_hz=100.0))
     camera_format = camera.open()
     camera.stop()
     assert camera_format.rate_hz == pytest.approx(25)
-    assert "asked for 100 frames/s and set to 25" in camera_format.description
+    assert camera_format.settings["rate_hz"] == pytest.approx(25)
+    (warning,) = camera_format.warnings
+    assert "rate_hz = 100 was asked, and it took 25" in warning
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"gain_db": 3.0}, r"gain_db; .* it takes width, height"),
+        ({"trigger": Trigger(source="Line1")}, "trigger"),
+        ({"offset_x": 8}, "offset_x"),
+        ({"binning": 2}, "binning"),
+        ({"serial": "1"}, "serial"),
+        ({"exposure_line": "Line2"}, "exposure_line"),
+        ({"pixel_format": "Mono12"}, "Mono12.*bgr24, gray8"),
+        ({"exposure_us": 5000.0}, "exposure_us by FFMPEG"),
+        ({"white_balance": (1.0, 1.0, 1.0)}, 'white_balance.*"auto"'),
+        ({"white_balance": "auto"}, "white_balance: .* CAP_PROP_AUTO_WB"),
+        ({"nodes": {"GIAN": 1}}, "nodes.GIAN.*did you mean.*GAIN"),
+        ({"nodes": {"gain": 1}}, "nodes.gain.*does not take CAP_PROP_GAIN"),
+        ({"nodes": {"GAIN": "high"}}, "numbers"),
+    ],
+)
+def test_what_it_cant_do_is_named(options: dict[str, object], named: str, tmp_path: Path) -> None:
+    camera = UvcCamera(UvcSettings(device=str(write_video(tmp_path / "a.mp4", 2)), **options))
+    with pytest.raises(CameraError, match=named):
+        camera.open()
+
+
+def test_a_property_is_set_and_read_back(tmp_path: Path) -> None:
+    camera = UvcCamera(UvcSettings(device=str(write_video(tmp_path / "a.mp4")), nodes={"CAP_PROP_POS_FRAMES": 4}))
+    camera_format = camera.open()
+    camera.start()
+    assert camera_format.settings["CAP_PROP_POS_FRAMES"] == 4
+    assert len(read_all(camera, camera_format)) == 6
+    camera.stop()
 
 
 @pytest.mark.parametrize("pixel_format", ["gray8", "bgr24"])

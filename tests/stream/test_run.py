@@ -179,7 +179,7 @@ def test_a_full_disk_is_reported_at_once_and_what_was_recorded_stays_valid(poses
     import resource
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_500_000, 4_500_000))
 
     arena = ARENA.replace("96", "320").replace("64", "240") + "noise = 20.0\n[recording]\ncrf = 5\n"
     summary = posestream("run", rig(arena), "--seconds", 60, "--json", preexec_fn=limit).summary(1)
