@@ -128,6 +128,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """Time of the frame in the recorded video, where that is not its host time: a file played slower or faster."""
     truth: tuple[tuple[float, float], ...] | None = None
     """True keypoints (x, y in pixels) from a simulation."""
+    lost_why: str = ""
+    """What the device or its driver says of frames that were lost right before this one; empty: nothing."""
 
 
 class FoundCamera(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,6 +106,8 @@ class CaptureThread:
         """What happened; whoever reads it takes it out."""
         self.events_dropped = 0
         """Events that nobody took out in time."""
+        self.started = False
+        """Whether the camera delivers, or waits for triggers."""
         self.captured = 0
         """Frames that the camera delivered."""
         self.lost_camera = 0
@@ -145,6 +147,7 @@ class CaptureThread:
                     return
             if self._recorder is not None:
                 self._camera.start()
+                self.started = True
                 self._capture(self._recorder)
         except EndOfStream:
             self.ended = True
@@ -250,7 +253,8 @@ class CaptureThread:
         name, seq, lost = self._info.camera, frame.seq, frame.lost
         if lost:
             self.lost_camera += len(lost)
-            text = f"camera {name} lost {len(lost)} frames before frame {seq}"
+            why = f": {frame.capture.lost_why}" if frame.capture.lost_why else ""
+            text = f"camera {name} lost {len(lost)} frames before frame {seq}{why}"
             self._tell("warning", "lost-camera", text, count=len(lost), first_id=lost[0], last_id=lost[-1])
         if clock_restarted:
             self._tell("warning", "device-clock", f"camera {name}, frame {seq}: {frame.note}", seq=seq)

@@ -8,18 +8,31 @@ says so, never a setting that silently did nothing.
 import contextlib
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from posestream.acquisition.camera import CameraError
 from posestream.acquisition.vocabulary import DeviceSettings
 
-__all__ = ["Applied", "Features", "RefusedError", "SoftwareTrigger", "Value", "apply_settings", "tick_ns_of"]
+__all__ = [
+    "KINDS",
+    "Applied",
+    "Features",
+    "Kind",
+    "RefusedError",
+    "SoftwareTrigger",
+    "Value",
+    "apply_settings",
+    "choose",
+    "tick_ns_of",
+]
 
 Value = bool | int | float | str
 Kind = Literal["boolean", "integer", "float", "enum", "string", "command"]
 
+KINDS: dict[int, Kind] = {2: "integer", 3: "boolean", 4: "command", 5: "float", 6: "string", 9: "enum"}
+"""By the number that GenICam's reference implementation gives the interface."""
 EXPOSURE = ("ExposureTime", "ExposureTimeAbs")
 RATE = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
 RATE_ENABLE = ("AcquisitionFrameRateEnable", "AcquisitionFrameRateEnabled")
@@ -105,6 +118,25 @@ class Applied:
     """Where that is not what was asked."""
 
 
+def choose(what: str, serial: str | None, serials: Iterable[str]) -> str:
+    """Choose the device that the rig means by the serial numbers of those that are there.
+
+    Raises
+    ------
+    CameraError
+        Where it is not there, or it takes a serial number to say which.
+    """
+    there = sorted(serials)
+    if serial is None and len(there) == 1:
+        return there[0]
+    if serial in there:
+        return str(serial)
+    found = f"there are {', '.join(there)}" if there else "there is none"
+    if serial is None and there:
+        raise CameraError(f"serial: say which {what} is meant; {found}")
+    raise CameraError(f"there is no {what}" + (f" with serial number {serial}; {found}" if serial else " here"))
+
+
 def apply_settings(features: Features, settings: DeviceSettings, title: str) -> Applied:
     """Set a device up as the rig says and read back what it took; it must not be delivering.
 
@@ -178,6 +210,11 @@ class SoftwareTrigger:
         """Trigger if it is time; gives the seconds until the next one is due.
 
         A trigger that is late by more than a period is not made up for.
+
+        Raises
+        ------
+        RefusedError
+            Where the device does not take it.
         """
         late_ns = self._clock() - self._begin_ns - self._count * self._period_ns
         if late_ns >= 0:
@@ -524,10 +561,11 @@ def _differences(device: _Device, settings: DeviceSettings, rate_hz: float | Non
         now = device.read(name)
         if now is not None and not _same(value, now):
             yield f"{key} was set to {_shown(value)}, and {name} is {_shown(now)}"
-    asked = settings.rate_hz if settings.trigger.source == "free-run" else None
+    # The rate that it took, which its exposure or its link may not allow
+    asked = device.number(*RATE) if "rate_hz" in device.wishes else None
     resulting = device.number(*RESULTING_RATE)
     if asked is not None and resulting is not None and not _same(asked, resulting):
-        yield f"rate_hz was set to {_shown(asked)}, and the camera will give {_shown(rate_hz)} frames a second"
+        yield f"rate_hz is {_shown(asked)}, and the camera will give {_shown(rate_hz)} frames a second"
     if isinstance(settings.white_balance, tuple) and "Green" in device.features.entries("BalanceRatioSelector"):
         for colour, factor in zip(("Red", "Green", "Blue"), settings.white_balance, strict=True):
             device.offer("BalanceRatioSelector", colour)

@@ -114,6 +114,8 @@ class CameraRole:
         except (OSError, EncoderError) as error:
             raise RecordingError(f"camera {job.camera} can't record: {error}") from error
         self._space = SpaceWatch(folder, job.stop_free_bytes)
+        for warning in camera_format.warnings:
+            capture.warn("settings", f"{self._name}: {warning}")
         capture.begin(self._recorder, follower)
 
     def done(self) -> bool:
@@ -157,6 +159,7 @@ class CameraRole:
         if job is None or capture is None or publisher is None:
             return {}
         values: dict[str, int | float | str | None] = {
+            "started": int(capture.started),
             "captured": capture.captured,
             "lost_camera": capture.lost_camera,
             "lost_queue": capture.lost_queue,
@@ -205,6 +208,10 @@ class CameraRole:
 
 def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:
     details: dict[str, object] = {"camera": camera.description, "tick_ns": camera.tick_ns}
+    if camera.settings:
+        details |= {"settings": camera.settings, "origin": camera.origin, "binning": camera.binning}
+    if camera.warnings:
+        details["warnings"] = camera.warnings
     if camera.bits > 8:
         details |= {"bits": camera.bits, "levels": camera.levels or (0, 2**camera.bits - 1)}
     if job.recording is not None:

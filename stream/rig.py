@@ -175,6 +175,13 @@ class CameraTable(BaseModel):
     """How the recorded frame is made of what the camera delivers; by default it is that."""
 
     @property
+    def leader(self) -> str | None:
+        """The camera that gives the signal for this one's frames."""
+        trigger = self.options.get("trigger")
+        leader = trigger.get("leader") if isinstance(trigger, dict) else None
+        return leader if isinstance(leader, str) else None
+
+    @property
     def options(self) -> dict[str, Any]:
         """The backend's own settings."""
         return dict(self.__pydantic_extra__ or {})
@@ -223,6 +230,15 @@ class Rig(_Table):
     inference: InferenceTable | None = None
     """None: record without poses."""
     network: NetworkTable = NetworkTable()
+
+    def start_order(self) -> list[list[str]]:
+        """Give the cameras in groups to start one after the other: a leader after all that follow it."""
+        left, groups = list(self.cameras), []
+        while left:
+            leaders = {self.cameras[name].leader for name in left}
+            groups.append([name for name in left if name not in leaders])
+            left = [name for name in left if name in leaders]
+        return groups
 
     def recording_of(self, camera: str) -> RecordingTable:
         """Give `[recording]` with what the camera has otherwise."""
@@ -299,9 +315,26 @@ def parse_rig(tables: dict[str, Any], origin: str) -> Rig:
             rig.recording_of(camera)
         except pydantic.ValidationError as error:
             problems += _explain(error, ("cameras", camera, "recording"))
+    problems += _wrong_leaders(rig)
     if problems:
         raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in problems))
     return rig
+
+
+def _wrong_leaders(rig: Rig) -> list[str]:
+    problems = []
+    for name, camera in rig.cameras.items():
+        key = f"cameras.{name}.trigger.leader = {_toml(camera.leader)}"
+        if camera.leader is not None and camera.leader not in rig.cameras:
+            problems.append(f"{key}: there is no such camera{_near(camera.leader, list(rig.cameras))}")
+            continue
+        passed, leader = {name}, camera.leader
+        while leader in rig.cameras and leader not in passed:
+            passed.add(leader)
+            leader = rig.cameras[leader].leader
+        if leader == name:
+            problems.append(f"{key}: the cameras wait for each other in a circle")
+    return problems
 
 
 def _explain(error: pydantic.ValidationError, prefix: tuple[str, ...]) -> list[str]:

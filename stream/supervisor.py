@@ -41,6 +41,8 @@ __all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUse
 TICK_S = 0.05
 SHOW_S = 0.25
 ARM_S = 300.0
+START_S = 30.0
+"""Seconds in which a camera that follows another must be waiting for its signal."""
 CLOSE_S = 30.0
 """Seconds without progress after which a process that should end is killed, and the report says so."""
 RESERVE_BYTES = 4 * 2**20
@@ -295,10 +297,12 @@ class Supervisor:
             self._display.phase(f"ready: inference, poses at {self._pose_endpoint()}")
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
-        for child in (self._poses, self._inference, *self._cameras.values()):
-            if child is not None:
-                self._send(child, Start(poses=self._pose_endpoint()))
-                child.state, child.heard_s = "running", time.monotonic()
+        self._begin([child for child in (self._poses, self._inference) if child is not None])
+        groups = self._rig.start_order()
+        for group in groups:
+            self._begin([self._cameras[name] for name in group])
+            if group is not groups[-1]:
+                self._until_started(group)
         self._display.phase(f"recording to {session.folder}")
         try:
             ended = self._until_end(started)
@@ -306,6 +310,25 @@ class Supervisor:
         finally:
             self._close_log()
         return self._finish(ended, time.monotonic() - started)
+
+    def _begin(self, children: list[Child]) -> None:
+        for child in children:
+            self._send(child, Start(poses=self._pose_endpoint()))
+            child.state, child.heard_s = "running", time.monotonic()
+
+    def _until_started(self, names: list[str]) -> None:
+        """Wait until these cameras wait for their leader's signal; who fails or is silent ends no run here."""
+        deadline = time.monotonic() + START_S
+        waiting = [(name, self._cameras[name]) for name in names]
+        while not self._interrupts:
+            waiting = [(n, c) for n, c in waiting if not (c.over or c.failure or c.values.get(n, {}).get("started"))]
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                titles = ", ".join(child.title for _, child in waiting)
+                self._display.problem(f"{titles}: not started in {START_S:g} s; the leader starts without waiting")
+                return
+            self._tick()
 
     def _details(self) -> dict[str, Any]:
         cameras = {

@@ -12,6 +12,21 @@ def viewed(**view: object) -> dict:
     return {"cameras": {"top": {"backend": "synthetic", "view": view}}}
 
 
+def following(**leaders: str | None) -> dict:
+    """A rig of cameras and those that give their signals."""
+    return {
+        "cameras": {
+            name: {"backend": "pylon", "trigger": {"source": "Line1", "leader": leader} if leader else {}}
+            for name, leader in leaders.items()
+        }
+    }
+
+
+def test_leaders_start_after_all_that_follow_them() -> None:
+    rig = parse_rig(following(top=None, left="top", right="top", far="right", alone=None), "here")
+    assert rig.start_order() == [["left", "far", "alone"], ["right"], ["top"]]
+
+
 def test_a_camera_is_enough() -> None:
     rig = parse_rig(CAMERA, "here")
     assert rig.inference is None
@@ -50,6 +65,9 @@ def test_the_backends_keys_stand_beside_the_cameras() -> None:
         (CAMERA | {"inference": {"mode": "fresh"}}, ["inference.model: missing", 'did you mean "freshest"?']),
         ({"cameras": {"t op": {"backend": "file"}}}, ["cameras.t op", "letters, digits"]),
         ({"cameras": {"top": {"backend": "file", "recording": {"crff": 1}}}}, ["cameras.top.recording.crff", '"crf"']),
+        (following(top="sid", side=None), ['cameras.top.trigger.leader = "sid": there is no such', '"side"']),
+        (following(top="side", side="top"), ["cameras.top.trigger.leader", "cameras.side.trigger", "in a circle"]),
+        (following(top="top"), ["cameras.top.trigger.leader", "in a circle"]),
         (
             viewed(regions=[{"x": 0, "width": 3, "height": 0}]),
             ["cameras.top.view.regions.0.height = 0", "greater than"],
