@@ -209,7 +209,8 @@ def test_train_folder_and_export(torch, tmp_path: Path) -> None:
     tensors = {name: torch.from_numpy(array) for name, array in state.items()}
     train = tmp_path / "dlc-models-pytorch" / FOLDER / "train"
     train.mkdir(parents=True)
-    (tmp_path / "config.yaml").write_text("engine: pytorch\nskeleton:\n- [nose, tailbase]\n")
+    project = "Task: openfield\nengine: pytorch\nbodyparts: [nose, leftear, tailbase]\nskeleton:\n- [nose, tailbase]\n"
+    (tmp_path / "config.yaml").write_text(project)
     (train / "pytorch_config.yaml").write_text(yaml.safe_dump(torch_config()))
     torch.save({"metadata": {"epoch": 90}, "model": tensors}, train / "snapshot-best-090.pt")
     expected = build_torch_bundle(specification("resnet50_gn"), state, "here")
