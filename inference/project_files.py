@@ -23,6 +23,9 @@ MODEL_FOLDER = re.compile(
 )
 """Name of the folder above `train`: {Task}{date}-trainset{percent}shuffle{n}."""
 
+LARGEST_YAML_BYTES = 2**23
+"""A project with thousands of videos stays below."""
+
 LEVELS_BELOW_PROJECT = 4
 """Folders from a project's down to where a network lies: dlc-models/iteration-0/{name}/train."""
 
@@ -95,6 +98,8 @@ def load_yaml(path: Path) -> Any:
         The file cannot be read, or is not YAML.
     """
     try:
+        if path.stat().st_size > LARGEST_YAML_BYTES:
+            raise ModelError(f"{path} is too large for a configuration ({path.stat().st_size:,} bytes).")
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
