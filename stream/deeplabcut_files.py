@@ -19,6 +19,9 @@ from posestream.stream.atomic import replacing
 
 __all__ = ["Analysis", "write_deeplabcut_files"]
 
+FORMAT_OF_PANDAS = "0.15.2"
+"""Version of its tables that every pandas wrote from 2014 on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
@@ -68,8 +71,10 @@ def write_deeplabcut_files(
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables finds body parts' names unnatural
-        with replacing(h5) as temporary:
-            table.to_hdf(temporary, key="df_with_missing", format="table", mode="w")
+        with replacing(h5) as temporary, pd.HDFStore(str(temporary), mode="w") as store:
+            store.put("df_with_missing", table, format="table")
+            # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
+            store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
     with replacing(text) as temporary:
         table.to_csv(temporary)
     with replacing(meta) as temporary, temporary.open("wb") as file:

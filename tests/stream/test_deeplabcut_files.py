@@ -41,6 +41,8 @@ def test_the_table_is_deeplabcuts(written) -> None:
     np.testing.assert_array_equal(table.to_numpy(), values)
     with pd.HDFStore(h5, "r") as store:
         assert store.keys() == ["/df_with_missing"]
+        # without it, pandas 2, which DeepLabCut runs on, takes the table for one from before 2014 and fails
+        assert store.get_storer("df_with_missing").attrs.pandas_version == "0.15.2"
 
 
 def test_the_csv_has_deeplabcuts_three_header_lines(written) -> None:
