@@ -71,7 +71,8 @@ def write_deeplabcut_files(
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables finds body parts' names unnatural
-        with replacing(h5) as temporary, pd.HDFStore(str(temporary), mode="w") as store:
+        with replacing(h5) as temporary, pd.HDFStore(str(temporary), mode="w") as opened:
+            store: Any = opened  # its type does not know get_storer
             store.put("df_with_missing", table, format="table")
             # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
             store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
