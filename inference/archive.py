@@ -1,5 +1,6 @@
 """Unpack the `.tar.gz` of an exported network, as DeepLabCut and its model zoo ship them, with nothing else in it."""
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -8,14 +9,18 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from posestream.inference.errors import ModelError
 from posestream.inference.pose_config import CONFIG_FILE
+from posestream.inference.project_files import LARGEST_YAML_BYTES
 
 __all__ = ["unpacked"]
 
 LARGEST_BYTES = 4 * 2**30
 MOST_MEMBERS = 1000
+LONGEST_HEADER_BYTES = 2**20
+"""A header may be long, as names may, and is held in memory."""
 
 
 @contextmanager
@@ -29,11 +34,32 @@ def unpacked(archive: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="posestream-") as temporary:
         try:
-            with tarfile.open(archive, "r:*") as tar:
+            with _opened(archive) as file, tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:") as tar:
                 inside = _extract(archive, tar, Path(temporary))
-        except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
+        except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
             raise ModelError(f"{archive} cannot be unpacked: {error}. Download or copy it again.") from error
         yield inside
+
+
+def _opened(archive: Path) -> IO[bytes]:
+    """Open the archive, packed by gzip or not."""
+    with archive.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(archive, "rb")) if packed else archive.open("rb")
+
+
+class _Bounded:
+    """A file of which no large piece can be read at once, as `tarfile` would read a header that says it is large."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        if not 0 <= size <= LONGEST_HEADER_BYTES:
+            raise ValueError(f"it asks for a header of {size:,} bytes")
+        return self._file.read(size)
 
 
 def _extract(archive: Path, tar: tarfile.TarFile, folder: Path) -> Path:
@@ -49,6 +75,8 @@ def _extract(archive: Path, tar: tarfile.TarFile, folder: Path) -> Path:
         if not (member.isreg() or member.isdir()):
             raise ModelError(f"{archive} holds {member.name!r}, which is a link or a device. It is not unpacked.")
         name = Path(member.name).name
+        if name == CONFIG_FILE and member.size > LARGEST_YAML_BYTES:
+            raise ModelError(f"{archive} holds a {CONFIG_FILE} of {member.size:,} bytes: it is no network.")
         if member.isreg() and not name.startswith(".") and (name == CONFIG_FILE or name.endswith(".pb")):
             target = _inside(archive, member, folder)
             target.parent.mkdir(exist_ok=True)

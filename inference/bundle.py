@@ -1,15 +1,14 @@
-"""The model bundle: a folder with `model.json` and `weights.safetensors`, and nothing that executes.
+"""The model bundle: a folder with `model.json` and `weights.safetensors`, or `graph.pb` in the place of the latter.
 
-`model.json` holds one object (schema `BundleFile`)::
+docs/bundle.md describes it for readers and writers of their own. `model.json` holds one object (schema `BundleFile`)::
 
     {"format": "posestream model", "version": 1,
      "model": {"name": ..., "net_type": "resnet_50", "bodyparts": [...], ...},          see `ModelSpec`
      "weights": {"dtype": "float32", "sha256": ...}}                                    see `WeightsFile`
 
-`weights.safetensors` holds the tensors that `expected_tensors` names, in TensorFlow's layouts: convolutions
-(height, width, in, out), the transposed convolutions of the heads (height, width, out, in). With `norm: folded`, batch
-norm has been folded into the convolutions before: y = conv(x, kernel) + bias. With `norm: group`, which depends on the
-picture and cannot be folded, it is y = gamma * normalised(conv(x, kernel)) + beta.
+`weights.safetensors` holds the tensors that `expected_tensors` names. A network of another kind than the ResNets is
+kept as the frozen graph that it was exported as (`family: frozen-graph`), cut to what leads from pictures to the maps;
+`graph_file.py` says what may be in it. Then `"graph": {"sha256": ...}` stands in the place of `weights`.
 
 Keys with a default may be absent: a bundle written before a key existed means its default.
 """
@@ -29,14 +28,17 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
+from posestream.inference.graph_file import check_graph
 
 __all__ = [
+    "GRAPH_FILE",
     "GROUPS",
     "GROUP_NORM_EPSILON",
     "MODEL_FILE",
     "UNITS",
     "WEIGHTS_FILE",
     "BundleFile",
+    "GraphFile",
     "ModelBundle",
     "ModelSource",
     "ModelSpec",
@@ -47,10 +49,27 @@ __all__ = [
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+GRAPH_FILE = "graph.pb"
+VERSION: Literal[1] = 1
 
-NetType = Literal["resnet_50", "resnet_101", "resnet_152"]
-Family = Literal["slim", "timm"]
-Norm = Literal["folded", "group"]
+NetType = Literal[
+    "resnet_50",
+    "resnet_101",
+    "resnet_152",
+    "mobilenet_v2_1.0",
+    "mobilenet_v2_0.75",
+    "mobilenet_v2_0.5",
+    "mobilenet_v2_0.35",
+    "efficientnet-b0",
+    "efficientnet-b1",
+    "efficientnet-b2",
+    "efficientnet-b3",
+    "efficientnet-b4",
+    "efficientnet-b5",
+    "efficientnet-b6",
+]
+Family = Literal["slim", "timm", "frozen-graph"]
+Norm = Literal["folded", "group", "batch"]
 StorageType = Literal["float32", "float16"]
 
 UNITS: dict[NetType, tuple[int, int, int, int]] = {
@@ -58,7 +77,7 @@ UNITS: dict[NetType, tuple[int, int, int, int]] = {
     "resnet_101": (3, 4, 23, 3),
     "resnet_152": (3, 8, 36, 3),
 }
-"""Bottleneck units in each of the four blocks."""
+"""Bottleneck units in each of the four blocks of a ResNet; the other networks run as frozen graphs."""
 
 GROUPS = 32
 """Of channels, in group norm."""
@@ -121,9 +140,12 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Every pixel is divided by it after that."""
     family: Family = "slim"
     """Whose ResNet it is, tf_slim's (DeepLabCut's TensorFlow code) or timm's (DeepLabCut 3): they differ in where a
-    block strides and dilates, in how the max pool pads, and in the last row and column of the maps."""
+    block strides and dilates, in how the max pool pads, and in the last row and column of the maps. Or no ResNet: a
+    frozen graph."""
     norm: Norm = "folded"
-    """Batch norm, folded into the convolutions, or group norm (only `timm`)."""
+    """Batch norm with the statistics of training, folded into the convolutions (in a frozen graph, part of it); group
+    norm (only `timm`); or batch norm with the statistics of the pictures being run (only `frozen-graph`), so that
+    pictures must be run one at a time."""
     apply_sigmoid: bool = True
     """Whether the likelihood is the sigmoid of what the head says, or that itself."""
     clip_scores: bool = False
@@ -135,8 +157,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         if len(set(self.bodyparts)) != len(self.bodyparts):
             raise ValueError("body parts appear twice")
-        if self.norm == "group" and self.family != "timm":
-            raise ValueError("group norm exists in the timm family only")
+        if (self.family == "frozen-graph") == (self.net_type in UNITS):
+            raise ValueError(f"a {self.net_type} is not of the family {self.family}")
+        if self.norm not in ("folded", {"timm": "group", "frozen-graph": "batch"}.get(self.family)):
+            raise ValueError(f"the family {self.family} has no {self.norm} norm")
         strangers = {part for pair in self.skeleton for part in pair} - set(self.bodyparts)
         if strangers:
             raise ValueError(f"the skeleton names body parts that the model lacks: {', '.join(sorted(strangers))}")
@@ -150,13 +174,31 @@ class WeightsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of the file's bytes: a flipped bit is found before it is a wrong pose."""
 
 
-class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Schema of `model.json`."""
+class GraphFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `graph.pb` must be."""
 
-    format: Literal["posestream model"] = "posestream model"
-    version: Literal[1] = 1
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Schema of `model.json`.
+
+    Raises
+    ------
+    ValueError
+        A frozen graph has weights, or another network has none.
+    """
+
+    format: Literal["posestream model"]
+    version: Literal[1]
     model: ModelSpec
-    weights: WeightsFile
+    weights: WeightsFile | None = None
+    graph: GraphFile | None = None
+
+    def __post_init__(self) -> None:
+        frozen = self.model.family == "frozen-graph"
+        if (self.graph is not None) != frozen or (self.weights is None) != frozen:
+            raise ValueError(f"a {self.model.net_type} ({self.model.family}) has the other one of weights and graph")
 
 
 def expected_tensors(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
@@ -167,9 +209,11 @@ def expected_tensors(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     dict[str, tuple[int, ...]]
         `conv1/kernel`, `conv1/bias`, then `block{b}/unit_{u}/{shortcut,conv1,conv2,conv3}/...`, `part_pred/...` and,
         with location refinement, `locref_pred/...`. With group norm, `gamma` and `beta` stand in the place of `bias`,
-        but in the heads.
+        but in the heads. A frozen graph has none.
     """
     shapes: dict[str, tuple[int, ...]] = {}
+    if spec.family == "frozen-graph":
+        return shapes
 
     def conv(name: str, size: int, inputs: int, outputs: int) -> None:
         shapes[f"{name}/kernel"] = (size, size, inputs, outputs)
@@ -226,10 +270,13 @@ class ModelBundle:
         All but the weights.
     weights : dict[str, NDArray[np.float32]]
         The tensors that `expected_tensors` names, float32, batch norm folded in.
+    graph : bytes
+        Of a frozen graph: the graph, as TensorFlow's protocol buffer `GraphDef`; else empty.
     """
 
     spec: ModelSpec
     weights: dict[str, NDArray[np.float32]]
+    graph: bytes = b""
 
     def digest(self) -> str:
         """SHA-256 of all that a pose depends on: the weights and how pictures and maps are read, not names or origin.
@@ -259,25 +306,25 @@ class ModelBundle:
         ModelError
             The folder exists, cannot be written, or the weights do not fit the specification or the dtype.
         """
-        from safetensors.numpy import save
-
         if folder.exists():
             raise ModelError(f"{folder} exists already. Name a new folder, or remove it first.")
-        check_weights(self.spec, self.weights, self.spec.name)
-        with np.errstate(over="ignore"):  # what overflows is refused in the next line
-            stored = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in self.weights.items()}
-        if not all(np.isfinite(array).all() for array in stored.values()):
-            raise ModelError(f"{self.spec.name}: its weights are too large for {dtype}. Save it as float32.")
-        payload = save(stored)
+        payload = self._payload(dtype)
         digest = hashlib.sha256(payload).hexdigest()
-        description = BundleFile(model=self.spec, weights=WeightsFile(dtype=dtype, sha256=digest))
+        description = BundleFile(
+            format="posestream model",
+            version=VERSION,
+            model=self.spec,
+            weights=None if self.graph else WeightsFile(dtype=dtype, sha256=digest),
+            graph=GraphFile(sha256=digest) if self.graph else None,
+        )
         text = msgspec.json.format(msgspec.json.encode(description), indent=2)
 
         partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
         try:
             partial.mkdir(parents=True)
             try:
-                for name, data in ((WEIGHTS_FILE, payload), (MODEL_FILE, text + b"\n")):
+                content = GRAPH_FILE if self.graph else WEIGHTS_FILE
+                for name, data in ((content, payload), (MODEL_FILE, text + b"\n")):
                     with (partial / name).open("wb") as file:
                         file.write(data)
                         file.flush()
@@ -288,6 +335,21 @@ class ModelBundle:
         except OSError as error:
             raise ModelError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
+    def _payload(self, dtype: StorageType) -> bytes:
+        """Bytes of the file with the weights, or the graph."""
+        check_weights(self.spec, self.weights, self.spec.name)
+        if self.graph:
+            if dtype != "float32":
+                raise ModelError(f"{self.spec.name} is a frozen graph and kept as it is. Save it as float32.")
+            return self.graph
+        from safetensors.numpy import save
+
+        with np.errstate(over="ignore"):  # what overflows is refused in the next line
+            stored = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in self.weights.items()}
+        if not all(np.isfinite(array).all() for array in stored.values()):
+            raise ModelError(f"{self.spec.name}: its weights are too large for {dtype}. Save it as float32.")
+        return save(stored)
+
     @classmethod
     def load(cls, folder: Path) -> "ModelBundle":
         """Read a bundle and check all of it; nothing in it is executed.
@@ -297,26 +359,29 @@ class ModelBundle:
         ModelError
             A file is absent, unreadable, damaged, of another version, or does not fit the other.
         """
+        description = _read_description(folder / MODEL_FILE)
+        spec, weights = description.model, description.weights
+        if weights is None:
+            path = folder / GRAPH_FILE
+            graph = _read_checked(path, description.graph.sha256 if description.graph is not None else "")
+            parts, locref = len(spec.bodyparts), spec.location_refinement
+            check_graph(graph, str(path), parts=parts, locref=locref, batch_statistics=spec.norm == "batch")
+            return cls(spec, {}, graph)
+
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        description = _read_description(folder / MODEL_FILE)
         path = folder / WEIGHTS_FILE
-        payload = _read(path)
-        if hashlib.sha256(payload).hexdigest() != description.weights.sha256:
-            raise ModelError(
-                f"{path} is damaged ({len(payload):,} bytes; its checksum is not the one in {MODEL_FILE}). "
-                "Copy the bundle again."
-            )
+        payload = _read_checked(path, weights.sha256)
         try:
             stored = load(payload)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path} is not a safetensors file: {error}. Copy the bundle again.") from error
-        odd = sorted({str(array.dtype) for array in stored.values()} - {description.weights.dtype})
+        odd = sorted({str(array.dtype) for array in stored.values()} - {weights.dtype})
         if odd:
-            raise ModelError(f"{path} holds {', '.join(odd)}, but {MODEL_FILE} says {description.weights.dtype}.")
-        check_weights(description.model, stored, str(path))
-        return cls(description.model, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
+            raise ModelError(f"{path} holds {', '.join(odd)}, but {MODEL_FILE} says {weights.dtype}.")
+        check_weights(spec, stored, str(path))
+        return cls(spec, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
 
 
 def _read(path: Path) -> bytes:
@@ -325,13 +390,32 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise ModelError(
             f"{path} cannot be read: {error.strerror or error}. "
-            f"A bundle is a folder with {MODEL_FILE} and {WEIGHTS_FILE}."
+            f"A bundle is a folder with {MODEL_FILE} and {path.name if path.name != MODEL_FILE else WEIGHTS_FILE}."
         ) from error
+
+
+def _read_checked(path: Path, sha256: str) -> bytes:
+    payload = _read(path)
+    if hashlib.sha256(payload).hexdigest() != sha256:
+        raise ModelError(
+            f"{path} is damaged ({len(payload):,} bytes; its checksum is not the one in {MODEL_FILE}). "
+            "Copy the bundle again."
+        )
+    return payload
+
+
+class _Version(msgspec.Struct):
+    version: int
 
 
 def _read_description(path: Path) -> BundleFile:
     text = _read(path)
     try:
+        if (version := msgspec.json.decode(text, type=_Version).version) != VERSION:
+            raise ModelError(
+                f"{path} is a bundle of version {version}, and this version of posestream knows {VERSION}. "
+                "Update posestream."
+            )
         return msgspec.json.decode(text, type=BundleFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(

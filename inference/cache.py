@@ -21,7 +21,7 @@ __all__ = ["CACHE_VARIABLE", "cache_folder", "cached"]
 CACHE_VARIABLE = "POSESTREAM_CACHE"
 """Environment variable that names another folder."""
 
-CONVERSION = 1
+CONVERSION = 2
 """Raised whenever the importers make something else of the same files."""
 
 MOST_BUNDLES = 20

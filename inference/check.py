@@ -3,8 +3,9 @@
 Poses recorded by DeepLabCut come as an archive of NumPy (`.npz`), in one of two forms:
 
 - `frames_bgr` uint8 (N, H, W, 3), `poses` (N, K, 3), and `seconds`, of each frame or of all;
-- `poses`, `hashes` of the RGB frames (32 hexadecimal digits of SHA-256), `size` (width, height) and `seconds`, without
-  the frames, which are then read from the video; `benchmarks/deeplabcut_reference.py` writes this form.
+- `poses`, `hashes` of the RGB frames (32 hexadecimal digits of SHA-256), `size` (width, height), `seconds` and, where a
+  grey video was coloured, the name of the `colour_map`, without the frames, which are then read from the video;
+  `benchmarks/deeplabcut_reference.py` writes this form.
 
 Frames whose three channels are equal are run as `gray8`, as those of a grey camera would be.
 """
@@ -32,6 +33,7 @@ __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", 
 
 LIMIT_PX = 0.05
 LIMIT_LIKELIHOOD = 1e-3
+COLOUR_MAPS = ("", "jet")
 TIE = 1e-4
 """Cells whose likelihoods are nearer than this tie: which of them is the peak is left to rounding."""
 
@@ -73,8 +75,11 @@ class Difference:
         return self.largest_px <= LIMIT_PX and self.largest_likelihood <= LIMIT_LIKELIHOOD
 
 
-def video_frames(video: Path, size: tuple[int, int] | None = None) -> Iterator[Frames]:
+def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: str = "") -> Iterator[Frames]:
     """Yield the frames of a video as RGB, uint8 (H, W, 3), shrunk to `size` (width, height) by areas.
+
+    With the colour map `jet`, the brightness is shown in OpenCV's colours of that name: a grey video then is a test in
+    colour.
 
     Raises
     ------
@@ -90,6 +95,8 @@ def video_frames(video: Path, size: tuple[int, int] | None = None) -> Iterator[F
                 frame: Any = picture.to_ndarray(format="rgb24")
                 if size is not None and (frame.shape[1], frame.shape[0]) != size:
                     frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                if colour_map == "jet":
+                    frame = cv2.applyColorMap(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLORMAP_JET)[..., ::-1]
                 yield frame.astype(np.uint8, copy=False)
     except (av.FFmpegError, OSError, IndexError) as error:
         raise ModelError(f"{video} cannot be read as a video: {error}.") from error
@@ -132,7 +139,10 @@ def _frames_of(path: Path, video: Path, content: dict[str, NDArray[Any]]) -> Fra
         raise ModelError(f"{path} holds neither frames nor their hashes and size.")
     hashes = [str(known) for known in content["hashes"]]
     width, height = (int(number) for number in content["size"])
-    frames = list(islice(video_frames(video, (width, height)), len(hashes)))
+    colour_map = str(content.get("colour_map", ""))
+    if colour_map not in COLOUR_MAPS or width < 1 or height < 1:
+        raise ModelError(f"{path} tells of frames of {width}x{height} pixels and the colour map {colour_map!r}.")
+    frames = list(islice(video_frames(video, (width, height), colour_map), len(hashes)))
     found = [hashlib.sha256(frame.tobytes()).hexdigest()[:32] for frame in frames]
     if found != hashes:
         others = sum(one != other for one, other in zip(found, hashes, strict=False)) + len(hashes) - len(found)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.bundle import ModelBundle
+from posestream.inference.bundle import UNITS, ModelBundle
 from posestream.inference.errors import ModelError
 from posestream.inference.pose_config import CONFIG_FILE, SUPPORTED, describe, read_config
 from posestream.inference.slim import build_bundle, wanted_variables
@@ -39,6 +39,11 @@ def read_train_folder(folder: Path, snapshot: str | None = None) -> ModelBundle:
     """
     folder = folder.absolute()
     config = read_config(folder / CONFIG_FILE)
+    if config.net_type not in UNITS:
+        raise ModelError(
+            f"{folder} holds a network of type {config.net_type}, which runs as an exported graph only. Export it with "
+            "DeepLabCut's export_model, and name the exported folder."
+        )
     prefix = find_snapshot(folder, snapshot)
     spec = describe(folder, config, prefix.name)
     return build_bundle(spec, _read_variables(prefix, wanted_variables(spec)), str(prefix))

@@ -1,19 +1,21 @@
 """Read what DeepLabCut's `export_model` leaves: a frozen TensorFlow graph (`snapshot-N.pb`) and its `pose_cfg.yaml`.
 
-Freezing turned the variables into constants of the same names, so the graph is not run: its constants are read and the
-network is built anew, as from a snapshot. Whether the graph ends in poses (`TFGPUinference: true`) or in maps makes no
-difference to that.
+Freezing turned the variables into constants of the same names, so the graph of a ResNet is not run: its constants are
+read and the network is built anew, as from a snapshot. The graphs of MobileNets and EfficientNets are kept and run.
+Whether a graph ends in poses (`TFGPUinference: true`) or in maps makes no difference to either.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.bundle import ModelBundle
 from posestream.inference.errors import ModelError
+from posestream.inference.graph_file import cut_graph, parse_graph, uses_batch_statistics
 from posestream.inference.pose_config import CONFIG_FILE, SUPPORTED, describe, read_config
 from posestream.inference.project_files import Training
 from posestream.inference.slim import build_bundle, wanted_variables
@@ -24,7 +26,7 @@ LARGEST_GRAPH_BYTES = 2**31 - 1
 """More cannot stand in one protocol buffer."""
 
 
-def read_export_folder(folder: Path, graph: str | None = None) -> ModelBundle:
+def read_export_folder(folder: Path, graph: str | None = None, home: Path | None = None) -> ModelBundle:
     """Import an exported network.
 
     Parameters
@@ -33,11 +35,13 @@ def read_export_folder(folder: Path, graph: str | None = None) -> ModelBundle:
         DeepLabCut's `.../exported-models/DLC_{Task}_{net_type}_iteration-{i}_shuffle-{s}`, or a copy of it.
     graph
         Name of the `.pb` file; the one with the most iterations where not given.
+    home
+        Where the project's files are sought, if `folder` is but a copy.
 
     Returns
     -------
     ModelBundle
-        With float32 weights, batch norm folded in.
+        With float32 weights, batch norm folded in; or a frozen graph.
 
     Raises
     ------
@@ -48,8 +52,14 @@ def read_export_folder(folder: Path, graph: str | None = None) -> ModelBundle:
     config = read_config(folder / CONFIG_FILE)
     path = folder / graph if graph is not None else find_graph(folder)
     training = Training.of(config.init_weights or "") or Training(folder=folder.name, stem=folder.name)
-    spec = describe(folder, config, path.stem, training)
-    return build_bundle(spec, _read_constants(path, wanted_variables(spec)), str(path))
+    spec = describe(folder, config, path.stem, training, home)
+    graph = parse_graph(_read(path), str(path))
+    if spec.family != "frozen-graph":
+        return build_bundle(spec, _read_constants(graph, path, wanted_variables(spec)), str(path))
+    cut = cut_graph(graph, str(path), parts=len(spec.bodyparts), locref=spec.location_refinement)
+    if uses_batch_statistics(parse_graph(cut, str(path))):
+        spec = msgspec.structs.replace(spec, norm="batch")
+    return ModelBundle(spec, {}, cut)
 
 
 def find_graph(folder: Path) -> Path:
@@ -67,26 +77,19 @@ def find_graph(folder: Path) -> Path:
     return max(graphs, key=iterations)
 
 
-def _read_constants(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.floating]]:
-    """Read the constants; nothing of the graph is executed."""
+def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST_GRAPH_BYTES:
             raise ModelError(f"{path} is too large for a TensorFlow graph ({path.stat().st_size:,} bytes).")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
 
-    from google.protobuf.message import DecodeError
-    from tensorflow import make_ndarray
-    from tensorflow.core.framework.graph_pb2 import GraphDef
 
-    graph = GraphDef()
-    try:
-        graph.ParseFromString(content)
-    except DecodeError as error:
-        raise ModelError(
-            f"{path} is damaged, or not a TensorFlow graph. Copy it again, or export the network again."
-        ) from error
+def _read_constants(graph: Any, path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.floating]]:
+    """Read the constants; nothing of the graph is executed."""
+    from tensorflow import make_ndarray
+
     constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
     missing = [name for name in wanted if name not in constants]
     if missing:

@@ -13,7 +13,7 @@ from posestream.inference.checkpoint import find_snapshot, read_train_folder
 from posestream.inference.errors import ModelError
 from posestream.inference.frozen_graph import find_graph, read_export_folder
 from posestream.inference.pose_config import CONFIG_FILE
-from posestream.inference.project_files import PROJECT_FILE, newest_train_folder, project_file
+from posestream.inference.project_files import PROJECT_FILE, newest_train_folder, project_files
 from posestream.inference.torch_config import TORCH_CONFIG_FILE
 from posestream.inference.torch_snapshot import find_torch_snapshot, read_torch_export, read_torch_snapshot
 
@@ -82,7 +82,7 @@ def _locate(path: Path) -> _Source:
     if path.suffix == ".pb":
         return _export_folder(path.parent, path.name)
     if path.name.endswith(ARCHIVES):
-        return _Source((path,), partial(_read_archive, path))
+        return _Source(_with_project(path.parent, path), partial(_read_archive, path))
     raise ModelError(f"{path} is not a model that this version can run: it is {_kind_of_file(path)}. {SUPPORTED}.")
 
 
@@ -104,9 +104,8 @@ def _locate_in(folder: Path) -> _Source:
 
 
 def _with_project(folder: Path, *files: Path) -> tuple[Path, ...]:
-    """Add the project's file to those of a network: the skeleton comes from it."""
-    project = project_file(folder)
-    return files if project is None else (*files, project)
+    """Add what may be the project's file to those of a network: the skeleton comes from it."""
+    return (*files, *project_files(folder))
 
 
 def _train_folder(folder: Path, snapshot: str | None) -> _Source:
@@ -130,7 +129,7 @@ def _torch_file(path: Path) -> _Source:
 
 def _read_archive(path: Path) -> ModelBundle:
     with unpacked(path) as folder:
-        return read_export_folder(folder)
+        return read_export_folder(folder, home=path.parent)
 
 
 def _kind_of_file(path: Path) -> str:

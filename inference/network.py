@@ -15,13 +15,17 @@ That of DeepLabCut 3 is timm's (`timm.models.resnet`):
 
 Batch norm is folded into the convolutions; group norm (Wu & He 2018) stays and is computed in float32.
 
-Nothing here belongs to TensorFlow alone, so that `KERAS_BACKEND=jax` runs it and OpenVINO converts it.
+Nothing in it belongs to TensorFlow alone, so that `KERAS_BACKEND=jax` runs it and OpenVINO converts it. The networks of
+DeepLabCut that are not this ResNet run as the frozen graphs that they were exported as; those do need TensorFlow.
 """
 
+import re
 from typing import Any, Literal
 
 from posestream.inference.bundle import GROUP_NORM_EPSILON, GROUPS, UNITS, ModelBundle
 from posestream.inference.decoder import decode_graph
+from posestream.inference.errors import ModelError
+from posestream.inference.graph_file import heads, parse_graph
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["Precision", "build_network"]
@@ -60,27 +64,23 @@ def build_network(
         From uint8 (B, H, W, C), C being 1 or 3, to float32 (B, K, 3) of x and y in pixels and likelihood. Without
         `decode` to `[part_logits]` or `[part_logits, locref]`, float32 (B, h, w, K) and (B, h, w, 2K) with
         h = 2 * ceil(H / 16) in the slim family and one more in timm's, w likewise.
+
+    Raises
+    ------
+    ModelError
+        A frozen graph was asked for in another precision than float32, or on another backend than TensorFlow.
     """
     import keras
-    from keras import layers
 
     spec = bundle.spec
     channels = 1 if pixel_format == "gray8" else 3
     frames = keras.Input((height, width, channels), dtype="uint8", name="frames")
-    features = _Resnet(bundle, precision).features(_normalised(frames, pixel_format, spec.mean_pixel, spec.std_pixel))
-    features = layers.Activation("linear", dtype="float32", name="features")(features)
-
-    def head(name: str) -> Any:
-        outputs = bundle.weights[f"{name}/bias"].size
-        padding = "same" if spec.family == "slim" else "valid"
-        return layers.Conv2DTranspose(outputs, 3, strides=2, padding=padding, dtype="float32", name=name)(features)
-
-    logits = head("part_pred")
-    locref = head("locref_pred") if spec.location_refinement else None
+    pixels = _normalised(frames, pixel_format, spec.mean_pixel, spec.std_pixel)
+    maps = _frozen_maps(bundle, precision, pixels) if bundle.graph else _resnet_maps(bundle, precision, pixels)
     if decode:
         outputs = decode_graph(
-            logits,
-            locref,
+            maps[0],
+            maps[1] if spec.location_refinement else None,
             parts=len(spec.bodyparts),
             stride=float(spec.stride),
             locref_stdev=spec.locref_stdev,
@@ -88,8 +88,8 @@ def build_network(
             clip_scores=spec.clip_scores,
         )
     else:
-        outputs = [logits] if locref is None else [logits, locref]
-    model = keras.Model(frames, outputs, name=f"posestream_{spec.net_type}")
+        outputs = maps
+    model = keras.Model(frames, outputs, name=f"posestream_{re.sub(r'[^a-z0-9]', '_', spec.net_type)}")
     model.trainable = False
     for layer in model.layers:
         if layer.weights:
@@ -117,6 +117,41 @@ def _normalised(
     if std_pixel == (1.0, 1.0, 1.0):
         return pixels
     return pixels / np.asarray(std_pixel, dtype=np.float32)
+
+
+def _resnet_maps(bundle: ModelBundle, precision: Precision, pixels: Any) -> list[Any]:
+    """Build the ResNet with its two heads."""
+    from keras import layers
+
+    features = _Resnet(bundle, precision).features(pixels)
+    features = layers.Activation("linear", dtype="float32", name="features")(features)
+    padding = "same" if bundle.spec.family == "slim" else "valid"
+    return [
+        layers.Conv2DTranspose(
+            bundle.weights[f"{name}/bias"].size, 3, strides=2, padding=padding, dtype="float32", name=name
+        )(features)
+        for name in (["part_pred", "locref_pred"] if bundle.spec.location_refinement else ["part_pred"])
+    ]
+
+
+def _frozen_maps(bundle: ModelBundle, precision: Precision, pixels: Any) -> list[Any]:
+    """Run a frozen graph."""
+    import keras
+
+    spec = bundle.spec
+    if precision != "float32":
+        raise ModelError(
+            f"{spec.name} is a {spec.net_type}, which runs as the graph that DeepLabCut exported: in float32, not in "
+            f"{precision}. Choose float32."
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(f"{spec.name} is a graph of TensorFlow and cannot run on {keras.backend.backend()}.")
+    from posestream.inference.graph_layer import FrozenGraph
+
+    parts = len(spec.bodyparts)
+    outputs = dict(zip(heads(locref=spec.location_refinement), (parts, 2 * parts), strict=False))
+    graph = parse_graph(bundle.graph, spec.name)
+    return list(FrozenGraph(graph, outputs, one_at_a_time=spec.norm == "batch", name="graph")(pixels))
 
 
 class _Resnet:
@@ -193,5 +228,7 @@ class _Resnet:
         )(net)
         if not grouped:
             return net
-        norm = layers.GroupNormalization(GROUPS, epsilon=GROUP_NORM_EPSILON, dtype="float32", name=f"{dotted}.norm")
+        from posestream.inference.group_norm import GroupNorm
+
+        norm = GroupNorm(GROUPS, epsilon=GROUP_NORM_EPSILON, dtype="float32", name=f"{dotted}.norm")
         return layers.Activation(activation or "linear", dtype=self._precision, name=f"{dotted}.out")(norm(net))

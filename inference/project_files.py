@@ -1,17 +1,19 @@
 """What both generations of DeepLabCut share: names of folders, YAML files, and the skeleton in `config.yaml`."""
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from posestream.inference.errors import ModelError
 
-__all__ = ["PROJECT_FILE", "Training", "find_skeleton", "load_yaml", "newest_train_folder", "project_file"]
+__all__ = ["PROJECT_FILE", "Training", "find_skeleton", "load_yaml", "newest_train_folder", "project_files"]
 
 PROJECT_FILE = "config.yaml"
 
@@ -20,6 +22,12 @@ MODEL_FOLDER = re.compile(
     rf"(?P<stem>(?P<task>.+?)(?P<date>(?:{MONTHS})\d{{1,2}})?)-trainset(?P<percent>\d{{1,3}})shuffle(?P<shuffle>\d+)"
 )
 """Name of the folder above `train`: {Task}{date}-trainset{percent}shuffle{n}."""
+
+LARGEST_YAML_BYTES = 2**23
+"""A project with thousands of videos stays below."""
+
+LEVELS_BELOW_PROJECT = 4
+"""Folders from a project's down to where a network lies: dlc-models/iteration-0/{name}/train."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +76,19 @@ class Training:
         }
 
 
+class _Project(msgspec.Struct):
+    """What makes a `config.yaml` one of DeepLabCut's projects."""
+
+    Task: Any
+    bodyparts: list[str]
+    skeleton: Any = None
+
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """Lines of the skeleton that are pairs, whatever else stands there."""
+        lines = self.skeleton if isinstance(self.skeleton, list) else []
+        return [(line[0], line[1]) for line in lines if isinstance(line, list) and len(line) == 2]
+
+
 def load_yaml(path: Path) -> Any:
     """Read a YAML file of plain values; tags that would make other objects are refused.
 
@@ -77,6 +98,8 @@ def load_yaml(path: Path) -> Any:
         The file cannot be read, or is not YAML.
     """
     try:
+        if path.stat().st_size > LARGEST_YAML_BYTES:
+            raise ModelError(f"{path} is too large for a configuration ({path.stat().st_size:,} bytes).")
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -85,33 +108,30 @@ def load_yaml(path: Path) -> Any:
         raise ModelError(f"{path} is not a YAML file: {problem}. Copy it from the project again.") from error
 
 
-def project_file(folder: Path) -> Path | None:
-    """`config.yaml` of the project that a folder lies in, if it still lies in it."""
-    for parent in list(folder.absolute().parents)[:4]:
-        if (parent / PROJECT_FILE).is_file():
-            return parent / PROJECT_FILE
-    return None
+def project_files(folder: Path) -> list[Path]:
+    """Find `config.yaml` in and above a network's folder, as far up as a project's may lie; any may be a stranger's."""
+    folder = folder.absolute()
+    paths = [place / PROJECT_FILE for place in [folder, *folder.parents][: LEVELS_BELOW_PROJECT + 1]]
+    return [path for path in paths if path.is_file() and os.access(path, os.R_OK)]
 
 
 def find_skeleton(folder: Path, bodyparts: Sequence[str]) -> list[tuple[str, str]]:
-    """Lines between body parts from the project's `config.yaml`, where there is one."""
-    path = project_file(folder)
-    if path is None:
-        return []
-    try:
-        project = load_yaml(path)
-    except ModelError as error:
-        _log.warning("No skeleton: %s", error)
-        return []
-    pairs = project.get("skeleton") if isinstance(project, dict) else None
-    if not isinstance(pairs, list):
-        return []
-    # a new project's config.yaml joins parts that the network need not have
-    return [
-        (pair[0], pair[1])
-        for pair in pairs
-        if isinstance(pair, list) and len(pair) == 2 and all(part in bodyparts for part in pair)
-    ]
+    """Lines between body parts from the `config.yaml` of the project that a network lies in, if it still lies in it.
+
+    A file of that name is the project's if it has DeepLabCut's keys and all body parts of the network.
+    """
+    for path in project_files(folder):
+        try:
+            project = msgspec.convert(load_yaml(path), _Project)
+        except ModelError as error:
+            _log.warning("No skeleton: %s", error)
+        except msgspec.ValidationError:
+            continue  # another program's: the name is a common one
+        else:
+            if set(bodyparts) <= set(project.bodyparts):
+                # a new project's config.yaml joins parts that the network need not have
+                return [(one, two) for one, two in project.pairs() if one in bodyparts and two in bodyparts]
+    return []
 
 
 def newest_train_folder(project: Path) -> Path:

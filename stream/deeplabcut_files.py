@@ -19,6 +19,9 @@ from posestream.stream.atomic import replacing
 
 __all__ = ["Analysis", "write_deeplabcut_files"]
 
+FORMAT_OF_PANDAS = "0.15.2"
+"""Version of its tables that every pandas wrote from 2014 on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
@@ -68,8 +71,11 @@ def write_deeplabcut_files(
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables finds body parts' names unnatural
-        with replacing(h5) as temporary:
-            table.to_hdf(temporary, key="df_with_missing", format="table", mode="w")
+        with replacing(h5) as temporary, pd.HDFStore(str(temporary), mode="w") as opened:
+            store: Any = opened  # its type does not know get_storer
+            store.put("df_with_missing", table, format="table")
+            # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
+            store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
     with replacing(text) as temporary:
         table.to_csv(temporary)
     with replacing(meta) as temporary, temporary.open("wb") as file:
@@ -78,9 +84,34 @@ def write_deeplabcut_files(
 
 
 def _meta(model: Mapping[str, Any], frames: int, analysis: Analysis) -> dict[str, Any]:
+    """Metadata as the generation of DeepLabCut that trained the network writes it."""
     source = model.get("source", {})
+    torch = source.get("kind") == "deeplabcut-pytorch"
+    height, width = analysis.height, analysis.width
+    config = {"pytorch-config": _torch_config(model)} if torch else {"DLC-model-config file": _config(model, analysis)}
+    animals = {"individuals": ["individual_1"], "bodyparts": list(model["bodyparts"]), "unique_bodyparts": []}
+    return {
+        "start": analysis.start_s,
+        "stop": analysis.stop_s,
+        "run_duration": analysis.stop_s - analysis.start_s,
+        "Scorer": model["scorer"],
+        **config,
+        "fps": analysis.rate_hz,
+        "batch_size": analysis.batch_size,
+        "frame_dimensions": (width, height) if torch else (height, width),  # each generation in its own order
+        "nframes": frames,
+        "iteration (active-learning)": source.get("iteration") or 0,
+        "training set fraction": source.get("training_fraction") or 0.95,
+        "cropping": False,
+        "cropping_parameters": [0, width, 0, height],
+        **(animals if torch else {}),
+    }
+
+
+def _config(model: Mapping[str, Any], analysis: Analysis) -> dict[str, Any]:
+    """Give what matters of `pose_cfg.yaml`."""
     bodyparts = list(model["bodyparts"])
-    config = {
+    return {
         "all_joints": [[index] for index in range(len(bodyparts))],
         "all_joints_names": bodyparts,
         "batch_size": analysis.batch_size,
@@ -91,18 +122,17 @@ def _meta(model: Mapping[str, Any], frames: int, analysis: Analysis) -> dict[str
         "num_joints": len(bodyparts),
         "stride": float(model["stride"]),
     }
+
+
+def _torch_config(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what matters of `pytorch_config.yaml`."""
     return {
-        "start": analysis.start_s,
-        "stop": analysis.stop_s,
-        "run_duration": analysis.stop_s - analysis.start_s,
-        "Scorer": model["scorer"],
-        "DLC-model-config file": config,
-        "fps": analysis.rate_hz,
-        "batch_size": analysis.batch_size,
-        "frame_dimensions": (analysis.height, analysis.width),
-        "nframes": frames,
-        "iteration (active-learning)": source.get("iteration") or 0,
-        "training set fraction": source.get("training_fraction") or 0.95,
-        "cropping": False,
-        "cropping_parameters": [0, analysis.width, 0, analysis.height],
+        "method": "bu",
+        "metadata": {
+            "bodyparts": list(model["bodyparts"]),
+            "individuals": ["individual_1"],
+            "unique_bodyparts": [],
+            "with_identity": False,
+        },
+        "net_type": model["net_type"],
     }

@@ -85,7 +85,8 @@ def train_folder(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, 
     folder = project / TRAIN
     folder.mkdir(parents=True)
     (project / "config.yaml").write_text(
-        "Task: openfield\nskeleton:\n- [nose, leftear]\n- [objectA, bodypart3]\n- [leftear, tailbase]\n"
+        "Task: openfield\nbodyparts: [nose, leftear, objectA, tailbase]\n"
+        "skeleton:\n- [nose, leftear]\n- [objectA, bodypart3]\n- [leftear, tailbase]\n"
     )
     (folder / "pose_cfg.yaml").write_text(POSE_CONFIG)
     write_checkpoint(folder / "snapshot-10000", variables)

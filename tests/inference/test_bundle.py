@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import msgspec
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec
+from posestream.inference.bundle import BundleFile, ModelBundle, ModelSource, ModelSpec
 from posestream.inference.errors import ModelError
+from posestream.inference.graph_file import OPERATIONS
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +156,21 @@ def test_skeleton_must_join_known_bodyparts() -> None:
             scorer="x",
             source=ModelSource(kind="test"),
         )
+
+
+def test_the_page_on_the_format_is_true() -> None:
+    """docs/bundle.md is what a stranger writes a reader from."""
+    page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    example = page.partition("```json\n")[2].partition("```")[0].replace("64 hexadecimal digits", "0" * 64)
+    described = msgspec.json.decode(example, type=BundleFile)
+    assert set(msgspec.json.decode(example)["model"]) == set(ModelSpec.__struct_fields__)
+    defaults = msgspec.structs.replace(
+        ModelSpec(name="a", net_type="resnet_50", bodyparts=("a",), scorer="a", source=ModelSource(kind="a")),
+        **{key: getattr(described.model, key) for key in ("name", "bodyparts", "skeleton", "scorer", "source")},
+    )
+    assert defaults == described.model
+    rows = re.findall(r"^\| `(\w+)` \| (?:text|K texts|pairs|8|number|boolean|3 numbers|object)", page, re.MULTILINE)
+    assert set(rows) == set(ModelSpec.__struct_fields__)
+    assert all(f"`{key}`" in page for key in ModelSource.__struct_fields__)
+    operations = page.partition("more than numbers:\n\n")[2].partition("\n\n")[0].split()
+    assert set(operations) == OPERATIONS

@@ -96,6 +96,15 @@ def test_frames_come_from_the_video_they_were_taken_of(archive: Path, tmp_path: 
         read_recorded(path, video)
     with pytest.raises(ModelError, match="cannot be read as a video"):
         read_recorded(path, path)
+    # the colours that benchmarks/deeplabcut_reference.py gives a grey video, made with OpenCV's order of channels
+    grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video_frames(video, (64, 48)))
+    coloured = [cv2.cvtColor(cv2.applyColorMap(frame, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB) for frame in grey][:5]
+    hashes = [hashlib.sha256(frame.tobytes()).hexdigest()[:32] for frame in coloured]
+    np.savez(path, hashes=hashes, colour_map="jet", **content)
+    np.testing.assert_array_equal(read_recorded(path, video).frames, coloured)
+    np.savez(path, hashes=hashes, colour_map="sepia", **content)
+    with pytest.raises(ModelError, match="the colour map 'sepia'"):
+        read_recorded(path, video)
 
 
 def test_what_is_no_archive(bundle, archive: Path, tmp_path: Path) -> None:

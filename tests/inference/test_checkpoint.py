@@ -64,8 +64,10 @@ def test_named_snapshot(train_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "message"),
     [
-        ("net_type: resnet_50", "net_type: mobilenet_v2_1.0", "'mobilenet_v2_1.0'"),
-        ("net_type: resnet_50", "net_type: efficientnet-b0", "'efficientnet-b0'"),
+        ("net_type: resnet_50", "net_type: mobilenet_v2_1.0", "mobilenet_v2_1.0, which runs as an exported"),
+        ("net_type: resnet_50", "net_type: efficientnet-b0", "efficientnet-b0, which runs as an exported"),
+        ("net_type: resnet_50", "net_type: efficientnet-b9", "'efficientnet-b9'"),
+        ("net_type: resnet_50", "net_type: [resnet_50]", "net_type"),
         ("dataset_type: imgaug", "dataset_type: multi-animal-imgaug", "multi-animal"),
         ("num_joints: 3", "num_joints: 3\nstride: 4", "stride 4"),
         ("num_joints: 3", "num_joints: 4", "num_joints: 4"),

@@ -105,7 +105,7 @@ def test_folder_in_place_of_the_graph(copy: Path) -> None:
         load_model(copy)
 
 
-@pytest.mark.parametrize("net_type", ["mobilenet_v2_1.0", "efficientnet-b0"])
+@pytest.mark.parametrize("net_type", ["mobilenet_v2_1.4", "resnet_18"])
 def test_other_networks_are_named(copy: Path, net_type: str) -> None:
     (copy / "pose_cfg.yaml").write_text(POSE_CONFIG.replace("resnet_50", net_type))
     with pytest.raises(ModelError, match=f"'{net_type}'.*resnet_101"):
@@ -127,8 +127,12 @@ def member(name: str, **fields) -> tarfile.TarInfo:
 
 def test_archive(exported: Path, bundle, tmp_path: Path) -> None:
     path = archive_of(tmp_path / f"{exported.name}.tar.gz", lambda tar: tar.add(exported, exported.name))
+    (tmp_path / "config.yaml").write_text(
+        "Task: a\nbodyparts: [nose, leftear, tailbase]\nskeleton: [[nose, leftear]]\n"
+    )
     ours = load_model(path)
     assert ours.spec.scorer == bundle.spec.scorer
+    assert ours.spec.skeleton == (("nose", "leftear"),)
     assert all((ours.weights[name] == array).all() for name, array in bundle.weights.items())
 
 
@@ -142,11 +146,18 @@ def test_hostile_archives(tmp_path: Path) -> None:
     outside.mkdir()
     cases = {
         "is a link or a device": [
+            lambda tar: tar.addfile(member("a/pose_cfg.yaml", type=tarfile.CHRTYPE, devmajor=1, devminor=5)),
+            lambda tar: tar.addfile(member("a/snapshot-1.pb", type=tarfile.FIFOTYPE)),
             lambda tar: tar.addfile(member("a/snapshot-1.pb", **link)),
             lambda tar: tar.addfile(member("a/pose_cfg.yaml", **hard)),
             lambda tar: tar.addfile(member("a", type=tarfile.SYMTYPE, linkname=str(outside))),
         ],
-        "leads out of it": [lambda tar: config(tar, "../pose_cfg.yaml")],
+        "leads out of it": [
+            lambda tar: config(tar, "../pose_cfg.yaml"),
+            lambda tar: config(tar, "a/../../pose_cfg.yaml"),
+            lambda tar: config(tar, str(tmp_path / "outside" / "pose_cfg.yaml")),
+            lambda tar: config(tar, "C:/pose_cfg.yaml"),
+        ],
         "0 files": [lambda tar: config(tar, "a/other.yaml")],
         "2 files": [lambda tar: (config(tar, "a/pose_cfg.yaml"), config(tar, "b/pose_cfg.yaml"))],
         "more than 1000 files": [lambda tar: [config(tar, f"a/{n}") for n in range(1001)]],

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from posestream.inference.errors import ModelError
-from posestream.inference.project_files import Training, newest_train_folder
+from posestream.inference.project_files import Training, find_skeleton, newest_train_folder
 
 
 def network(project: Path, name: str, snapshot: str = "snapshot-5.index") -> Path:
@@ -51,3 +51,29 @@ def test_where_a_network_was_trained_is_read_from_paths_of_any_machine() -> None
         assert Training.of(path) == expected
     for path in ("", "resnet_v1_50.ckpt", "/lab/train/snapshot-5"):
         assert Training.of(path) is None
+
+
+PROJECT = "Task: a\nbodyparts: [nose, ear, tail]\nskeleton:\n- [nose, ear]\n- [ear, tail]\n- [ear]\n- words\n"
+
+
+@pytest.mark.parametrize(
+    ("nearer", "expected"),
+    [
+        (None, [("nose", "ear")]),
+        ("name: a website\n", [("nose", "ear")]),
+        ("- 1\n", [("nose", "ear")]),
+        ("bodyparts: 3\nTask: a\nskeleton: [[nose, tail]]\n", [("nose", "ear")]),
+        ("bodyparts: [[nose], ear]\nTask: a\nskeleton: [[nose, ear]]\n", [("nose", "ear")]),
+        ("Task: b\nbodyparts: [hand, wrist]\nskeleton: [[hand, wrist]]\n", [("nose", "ear")]),
+        ("bodyparts: [nose, ear]\nskeleton: [[nose, tail]]\n", [("nose", "ear")]),
+        ("Task: b\nbodyparts: [nose, ear]\nskeleton: 5\n", []),
+        ("Task: b\nbodyparts: [nose, ear]\nskeleton: [[ear, nose], [ear, [nose]]]\n", [("ear", "nose")]),
+    ],
+)
+def test_the_skeleton_is_the_projects_and_no_strangers(tmp_path: Path, nearer: str | None, expected: list) -> None:
+    train = network(tmp_path, "dlc-models/iteration-0/aOct1-trainset95shuffle1")
+    (tmp_path / "config.yaml").write_text(PROJECT)
+    (tmp_path.parent / "config.yaml").write_text(PROJECT.replace("[nose, ear]", "[tail, nose]"))  # out of the project
+    if nearer is not None:
+        (tmp_path / "dlc-models" / "config.yaml").write_text(nearer)
+    assert find_skeleton(train, ("ear", "nose")) == expected

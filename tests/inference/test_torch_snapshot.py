@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from posestream.inference.bundle import expected_tensors
 from posestream.inference.decoder import decode_graph, decode_numpy
@@ -209,7 +211,8 @@ def test_train_folder_and_export(torch, tmp_path: Path) -> None:
     tensors = {name: torch.from_numpy(array) for name, array in state.items()}
     train = tmp_path / "dlc-models-pytorch" / FOLDER / "train"
     train.mkdir(parents=True)
-    (tmp_path / "config.yaml").write_text("engine: pytorch\nskeleton:\n- [nose, tailbase]\n")
+    project = "Task: openfield\nengine: pytorch\nbodyparts: [nose, leftear, tailbase]\nskeleton:\n- [nose, tailbase]\n"
+    (tmp_path / "config.yaml").write_text(project)
     (train / "pytorch_config.yaml").write_text(yaml.safe_dump(torch_config()))
     torch.save({"metadata": {"epoch": 90}, "model": tensors}, train / "snapshot-best-090.pt")
     expected = build_torch_bundle(specification("resnet50_gn"), state, "here")
@@ -245,6 +248,19 @@ def test_code_in_a_pickle_is_not_executed(torch, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="never executed"):
             load_model(tmp_path / name)
     assert not trap.exists()
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
+def test_any_damage_to_an_export(torch, tmp_path: Path, place: float, byte: int, cut: bool) -> None:
+    """The export holds too little to be a network, so all ends in an error, and that is ours."""
+    path = tmp_path / "a.pt"
+    torch.save({"config": torch_config(), "pose": {"backbone.model.conv1.weight": torch.zeros(9)}}, path)
+    whole = path.read_bytes()
+    number = int(len(whole) * place)
+    path.write_bytes(whole[:number] if cut else whole[:number] + bytes([byte]) + whole[number + 1 :])
+    with pytest.raises(ModelError, match=r"a\.pt"):
+        load_model(path)
 
 
 def test_damaged_and_foreign_files(torch, tmp_path: Path) -> None:

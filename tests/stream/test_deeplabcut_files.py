@@ -41,6 +41,8 @@ def test_the_table_is_deeplabcuts(written) -> None:
     np.testing.assert_array_equal(table.to_numpy(), values)
     with pd.HDFStore(h5, "r") as store:
         assert store.keys() == ["/df_with_missing"]
+        # without it, pandas 2, which DeepLabCut runs on, takes the table for one from before 2014 and fails
+        assert store.get_storer("df_with_missing").attrs.pandas_version == "0.15.2"
 
 
 def test_the_csv_has_deeplabcuts_three_header_lines(written) -> None:
@@ -79,6 +81,19 @@ def test_the_metadata_has_deeplabcuts_keys(written) -> None:
     assert data["cropping_parameters"] == [0, 640, 0, 480]
     assert data["iteration (active-learning)"] == 2
     assert data["DLC-model-config file"]["all_joints_names"] == MODEL["bodyparts"]
+
+
+def test_the_metadata_of_a_network_of_deeplabcut_3_has_its_keys(tmp_path: Path) -> None:
+    model = MODEL | {"source": MODEL["source"] | {"kind": "deeplabcut-pytorch"}}
+    *_, meta = write_deeplabcut_files(tmp_path / "video.mp4", model, np.zeros((4, 9)), ANALYSIS)
+    data = pickle.loads(meta.read_bytes())["data"]  # noqa: S301 - written here
+    assert "DLC-model-config file" not in data
+    assert data["frame_dimensions"] == (640, 480)
+    assert data["cropping_parameters"] == [0, 640, 0, 480]
+    assert data["individuals"] == data["pytorch-config"]["metadata"]["individuals"] == ["individual_1"]
+    assert data["bodyparts"] == data["pytorch-config"]["metadata"]["bodyparts"] == MODEL["bodyparts"]
+    assert data["unique_bodyparts"] == []
+    assert data["pytorch-config"]["net_type"] == "resnet_50"
 
 
 @pytest.mark.filterwarnings("ignore")
