@@ -48,6 +48,7 @@ RIG = """
 name = "overload"
 output = {output}
 min_free_gib = 0.001
+stop_free_gib = 0.0  # the disk is to become full
 [cameras.top]
 backend = "synthetic"
 endpoint = "tcp://127.0.0.1:{port}"

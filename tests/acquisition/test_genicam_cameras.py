@@ -36,12 +36,16 @@ def pylon(**options: Any) -> Camera:
     return create_camera("top", "pylon", {"serial": "0815-0000", "width": 320, "height": 240} | options, Path())
 
 
-def viky(**options: Any) -> Camera:
+def viky_producer() -> Path:
     spec = find_spec("genicam")
     assert spec is not None
     assert spec.origin is not None
-    producer = str(Path(spec.origin).parent / "viky.cti")
-    return create_camera("top", "genicam", {"serial": "0", "producer": producer, "rate_hz": 100.0} | options, Path())
+    return Path(spec.origin).parent / "viky.cti"
+
+
+def viky(**options: Any) -> Camera:
+    settings = {"serial": "0", "producer": str(viky_producer()), "rate_hz": 100.0} | options
+    return create_camera("top", "genicam", settings, Path())
 
 
 @pytest.fixture
@@ -69,7 +73,8 @@ class TestPylon(CameraContract):
 @needs_harvesters
 class TestGenicam(CameraContract):
     @pytest.fixture(params=["gray8"])
-    def make(self, request: pytest.FixtureRequest) -> Camera:
+    def make(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Camera:
+        monkeypatch.setenv("GENICAM_GENTL64_PATH", str(viky_producer().parent))
         return viky(pixel_format=request.param)
 
 
