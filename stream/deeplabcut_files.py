@@ -74,8 +74,9 @@ def write_deeplabcut_files(
         with replacing(h5) as temporary, pd.HDFStore(str(temporary), mode="w") as opened:
             store: Any = opened  # its type does not know get_storer
             store.put("df_with_missing", table, format="table")
-            # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
-            store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
+            if len(values):  # of an empty table pandas writes nothing
+                # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
+                store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
     with replacing(text) as temporary:
         table.to_csv(temporary)
     with replacing(meta) as temporary, temporary.open("wb") as file:
