@@ -75,6 +75,7 @@ class Bench:
 
     def close(self) -> None:
         self.capture.end()
+        self.recorder.close()
         self.publisher.close()
         self.socket.close(0)
 
