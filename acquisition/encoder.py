@@ -124,7 +124,9 @@ class VideoWriter:
         options: dict[str, str] = {}
         codec.gop_size = 1_000_000  # keyframes are asked for by time, in `write`
         if settings.codec == "libx264":
-            options |= {"tune": "zerolatency", "forced-idr": "1"}
+            # Adaptive quantisation gives bits to what looks flat to people; without it the same file is nearer to the
+            # camera's numbers, and a fifth of the work is saved.
+            options |= {"tune": "zerolatency", "forced-idr": "1", "aq-mode": "0"}
         elif settings.codec.endswith("_nvenc"):
             options |= {"delay": "0", "zerolatency": "1", "forced-idr": "1"}
         else:  # an encoder that may not heed what it is asked

@@ -38,7 +38,7 @@ from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.sockets import Publisher, local_endpoint
 
 RATE_HZ = 100.0
-SETTINGS = RecordingSettings(codec="libx264", preset="veryfast", crf=23.0, threads=1, queue_bytes=2**32)
+SETTINGS = RecordingSettings(codec="libx264", preset="superfast", crf=23.0, threads=1, queue_bytes=2**32)
 
 
 class PicturesCamera:
@@ -95,7 +95,20 @@ def record_ffmpeg(ffmpeg: str, raw: Path, pictures: NDArray[np.uint8], target: P
     """Record all pictures with the ffmpeg program."""
     size = f"{pictures.shape[2]}x{pictures.shape[1]}"
     source = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", size, "-r", f"{RATE_HZ:g}", "-i", "-" if piped else str(raw)]
-    rate = ["-preset", "veryfast", "-crf", "23", "-tune", "zerolatency", "-bf", "0", "-g", f"{RATE_HZ:g}"]
+    rate = [
+        "-preset",
+        "superfast",
+        "-crf",
+        "23",
+        "-aq-mode",
+        "0",
+        "-tune",
+        "zerolatency",
+        "-bf",
+        "0",
+        "-g",
+        f"{RATE_HZ:g}",
+    ]
     command = [ffmpeg, "-v", "error", "-y", *source, "-c:v", "libx264", "-pix_fmt", "gray", *rate, "-threads", "1"]
     with subprocess.Popen([*command, str(target)], stdin=subprocess.PIPE if piped else subprocess.DEVNULL) as running:
         if running.stdin is not None:

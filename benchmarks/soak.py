@@ -44,6 +44,7 @@ frames = {frames}
 buffers = {buffers}
 [recording]
 preset = "{preset}"
+container = "{container}"
 [inference]
 model = {model}
 mode = "freshest"
@@ -88,6 +89,7 @@ def soak(model: Path, given: argparse.Namespace) -> tuple[list[dict[str, Any]], 
             frames=given.frames,
             buffers=given.buffers,
             preset=given.preset,
+            container=given.container,
             model=json.dumps(str(model.absolute())),
             threads=f"threads = {given.threads}" if given.threads else "",
         )
@@ -176,7 +178,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=500.0)
     parser.add_argument("--size", default="160x120")
     parser.add_argument("--buffers", type=int, default=100, help="frames that the device keeps for a late reader")
-    parser.add_argument("--preset", default="veryfast")
+    parser.add_argument("--preset", default="superfast")
+    parser.add_argument("--container", default="mp4", choices=["mp4", "mkv"])
     parser.add_argument("--threads", type=int, default=0, help="threads of the network; 0: its own choice")
     parser.add_argument("--allow", type=float, default=1.0, help="MiB per 100,000 frames that memory may grow by")
     parser.add_argument("--output", type=Path, help="folder for the session, which is removed again")

@@ -89,7 +89,7 @@ class RecordingTable(_Table):
     """FFmpeg's name of an H.264 encoder: libx264, h264_nvenc, h264_qsv, h264_videotoolbox ..."""
     container: Literal["mp4", "mkv"] = "mp4"
     """Both survive a kill; mp4 becomes an ordinary mp4 when it is closed."""
-    preset: str | None = "veryfast"
+    preset: str | None = "superfast"
     """The encoder's preset."""
     crf: Annotated[float, Field(ge=0, le=63)] | None = 23.0
     """Constant rate factor: lower means better and larger."""

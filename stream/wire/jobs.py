@@ -33,7 +33,7 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Name of FFmpeg's encoder."""
     container: Literal["mp4", "mkv"] = "mp4"
     """Fragmented mp4 that becomes an ordinary one when it is closed, or Matroska; both survive a kill."""
-    preset: str | None = "veryfast"
+    preset: str | None = "superfast"
     """The encoder's preset: faster means less work and larger files. None: the encoder's own."""
     crf: float | None = 23.0
     """Constant rate factor of the encoder: lower means better and larger. None: the encoder's own."""
