@@ -1,7 +1,10 @@
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -117,11 +120,12 @@ def rig(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def free_endpoint() -> str:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    """Give an address below those that systems hand out to connections, one of which could take it in between."""
+    while True:
+        port = random.randrange(10_000, 30_000)  # noqa: S311
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"tcp://127.0.0.1:{port}"
 
 
 def write_video(path: Path, frames: int, height: int = 48, width: int = 64, rate: int = 30) -> Path:
