@@ -76,6 +76,7 @@ def recover_session(folder: Path) -> list[str]:
             without_pose += missing
         done += [text for text in problems if text != CUT_OFF]
         done += [f"{file} was written" for camera in cameras.values() for file in camera.get("files", [])]
+        done.append("summary.json was written")
         if backfill_was_cut_off(session):
             session["backfill"] |= {"state": "partial", "without_pose": without_pose}
             done.append("a backfill that was cut off was closed; posestream backfill goes on with it")
@@ -86,7 +87,6 @@ def recover_session(folder: Path) -> list[str]:
         else:
             problems = before.get("problems", problems)
         write_json(folder / "summary.json", _summary(folder, session, before, cameras, problems))
-        done.append("summary.json was written")
         write_json(folder / "session.json", session | {"recovery": done})
     return done
 
