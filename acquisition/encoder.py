@@ -232,6 +232,7 @@ class VideoWriter:
                     container.mux(packet)
             finally:
                 container.close()
+            self.sync()  # its beginning was written anew, and means nothing without the index at the end
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{self.path} could not be closed properly: {_reason(error)}") from error
         return late

@@ -21,6 +21,7 @@ from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.space import DiskFullError, SpaceWatch
 from posestream.acquisition.view import ViewedCamera
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo
@@ -113,6 +114,8 @@ class CameraRole:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._recorder = Recorder(folder, job.recording, camera_format)
+            for place in (folder, folder.parent):
+                sync_folder(place)
         except (OSError, EncoderError) as error:
             raise RecordingError(f"camera {job.camera} can't record: {error}") from error
         self._space = SpaceWatch(folder, job.stop_free_bytes)

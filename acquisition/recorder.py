@@ -143,10 +143,12 @@ class Recorder:
         return frames * self.video_bytes // recorded if recorded else self._waiting_bytes
 
     def sync(self) -> None:
-        """Bring video and table to the disk; for another thread, so that a slow disk does not hold the encoder."""
+        """Bring video and tables to the disk; for another thread, so that a slow disk does not hold the encoder."""
         if self._video is not None:
             self._video.sync()
         self._table.sync()
+        if self._truth is not None:
+            self._truth.sync()
 
     def close(self) -> None:
         """Encode what waits, close the files and end the thread. `error` says whether all went well."""

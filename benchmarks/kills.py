@@ -9,8 +9,9 @@ subscribes to the poses all the while and is the witness of what was published. 
 - every pose that the witness had, published a second and more before the kill, is in `poses.csv`;
 - `verify` proves the session.
 
-The status is 1 where any round was not. POSIX only. The next round's network loads while the last one's session is
-recovered and verified, which waits some seconds for it to be quiet.
+"Before" in the table is a second and more before the kill. The status is 1 where any round was not good. POSIX only.
+The next round's network loads while the last one's session is recovered and verified, which waits some seconds for it
+to be quiet.
 """
 
 import argparse
@@ -42,6 +43,8 @@ MODULES = {"posestream.acquisition": "camera", "posestream.inference": "inferenc
 RATE_HZ = 100
 OLD_NS = 1_000_000_000
 RIG = """
+[recording]
+container = "{container}"
 [session]
 name = "kill"
 output = "out"
@@ -67,18 +70,30 @@ def command(*arguments: str) -> list[str]:
 class Round:
     """One run, its kill, and what was left; it begins to load when it is made."""
 
+    container = "mp4"
+    old_ns = OLD_NS
+    """Age from which nothing may be missing."""
+    runs_s = (1.2, 3.2)
+    """The least and the most seconds that it runs before the kill."""
+
     def __init__(self, model: Path, victims: tuple[str, ...], rng: random.Random, work: Path) -> None:
         self._work, self._victims, self._rng = work, victims, rng
         work.mkdir()
         poses = f"tcp://127.0.0.1:{rng.randrange(20_000, 30_000)}"
-        rig = RIG.format(rate=RATE_HZ, model=json.dumps(str(model.absolute())), poses=poses)
+        rig = RIG.format(rate=RATE_HZ, model=json.dumps(str(model.absolute())), poses=poses, container=self.container)
         (work / "rig.toml").write_text(rig)
         with (work / "witness.jsonl").open("wb") as witnessed, (work / "run.log").open("wb") as log:
-            self._run = subprocess.Popen(command("run", "rig.toml"), cwd=work, stdout=log, stderr=log)
+            self._run = subprocess.Popen(
+                command("run", "rig.toml"), cwd=work, stdout=log, stderr=log, env=self.environment()
+            )
             self._witness = subprocess.Popen(
                 command("subscribe", poses, "--json"), cwd=work, stdout=witnessed, stderr=subprocess.DEVNULL
             )
         self._killed_ns, self._ended = 0, 0.0
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment of the run."""
+        return dict(os.environ)
 
     @property
     def began(self) -> bool:
@@ -94,9 +109,9 @@ class Round:
 
     def kill(self) -> None:
         """Let it run for a while, kill, and wait until all its processes have ended."""
-        time.sleep(self._rng.uniform(1.2, 3.2))
+        time.sleep(self._rng.uniform(*self.runs_s))
         found = self._processes()
-        apart_s = self._rng.choice([0.0, self._rng.uniform(0.0, 0.5)])
+        apart_s = self._apart_s()
         self._killed_ns = monotonic_ns()
         for victim in self._rng.sample(self._victims, len(self._victims)):
             with contextlib.suppress(ProcessLookupError):  # the first kill may have ended it
@@ -109,6 +124,9 @@ class Round:
         self._witness.kill()
         self._witness.wait()
         self._ended = time.monotonic()
+
+    def _apart_s(self) -> float:
+        return self._rng.choice([0.0, self._rng.uniform(0.0, 0.5)])
 
     def _processes(self) -> dict[str, int]:
         children = psutil.Process(self._run.pid).children()
@@ -131,9 +149,9 @@ class Round:
         frames = pd.read_csv(session / "top" / "frames.csv")
         poses = pd.read_csv(session / "top" / "poses.csv")
         skipped = pd.read_csv(session / "top" / "skipped.csv")
-        old_ns = self._killed_ns - OLD_NS
+        old_ns = self._killed_ns - self.old_ns
         first_ns = int(frames.loc[frames["seq"] == 0, "captured_ns"].iloc[0])
-        exposed = sum(first_ns + round(number * 1e9 / RATE_HZ) < old_ns for number in range(len(frames)))
+        exposed = max(0, -((first_ns - old_ns) * RATE_HZ // 10**9))
         recorded = frames[(frames["state"] == "recorded") & (frames["captured_ns"] < old_ns)]
         seen = [json.loads(line) for line in self._witnessed()]
         witnessed = {pose["frame_seq"] for pose in seen if pose["published_ns"] < old_ns}
@@ -141,9 +159,9 @@ class Round:
             "killed": " + ".join(self._victims),
             "frames": len(frames),
             "recorded": int((frames["state"] == "recorded").sum()),
-            "exposed 1 s before": exposed,
+            "exposed before": exposed,
             "of them in the video": len(recorded),
-            "poses witnessed 1 s before": len(witnessed),
+            "poses witnessed before": len(witnessed),
             "of them in poses.csv": len(witnessed & set(poses["frame_seq"])),
             "frames interrupted": int((frames["state"] == "interrupted").sum()),
             "without a pose, interrupted": int(skipped.loc[skipped["cause"] == INTERRUPTED, "count"].sum()),
@@ -159,12 +177,14 @@ def good(row: dict[str, Any]) -> bool:
     """Whether a round left all that it must leave, and there was something to leave."""
     return bool(
         row["verify"] == "proved"
-        and row["exposed 1 s before"] == row["of them in the video"] > 0
-        and row["poses witnessed 1 s before"] == row["of them in poses.csv"]
+        and row["exposed before"] == row["of them in the video"] > 0
+        and row["poses witnessed before"] == row["of them in poses.csv"]
     )
 
 
-def kill_rounds(model: Path, victims: list[tuple[str, ...]], seed: int, say: Any = print) -> list[dict[str, Any]]:
+def kill_rounds(
+    model: Path, victims: list[tuple[str, ...]], seed: int, say: Any = print, kind: type[Round] = Round
+) -> list[dict[str, Any]]:
     """Go through rounds, one for each set of victims."""
     rng = random.Random(seed)  # noqa: S311 - moments, not secrets
     rows: list[dict[str, Any]] = []
@@ -176,7 +196,7 @@ def kill_rounds(model: Path, victims: list[tuple[str, ...]], seed: int, say: Any
             say(json.dumps(rows[-1]))
 
         for number, killed in enumerate(victims):
-            now = Round(model, killed, rng, Path(name) / str(number))
+            now = kind(model, killed, rng, Path(name) / str(number))
             try:
                 while not now.began:
                     if before is not None and before.quiet:
@@ -194,15 +214,15 @@ def kill_rounds(model: Path, victims: list[tuple[str, ...]], seed: int, say: Any
     return rows
 
 
-def summed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add up the rounds of each set of victims."""
+def summed(rows: list[dict[str, Any]], by: str = "killed") -> list[dict[str, Any]]:
+    """Add up the rounds of each set of victims, or of whatever else."""
     table = pd.DataFrame(rows)
     table["proved"] = table.pop("verify") == "proved"
-    groups = table.groupby("killed", sort=False)
+    groups = table.groupby(by, sort=False)
     sums = groups.sum(numeric_only=True).astype(int)
     sums.insert(0, "rounds", groups.size())
     sums["proved"] = groups["proved"].sum()
-    return [{"killed": killed} | row for killed, row in sums.to_dict("index").items()]
+    return [{by: what} | row for what, row in sums.to_dict("index").items()]
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
-"""Replaces files whole: whoever is killed on the way leaves the old one or the new one."""
+"""Replaces files whole: a kill or a power failure on the way leaves the old one or the new one."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from posestream.stream.wire.durable import sync_folder
 
 __all__ = ["replacing"]
 
@@ -23,6 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

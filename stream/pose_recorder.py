@@ -9,6 +9,7 @@ from pathlib import Path
 from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.jobs import Job, PoseRecorderJob
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import SKIPPED, Event, Pose
@@ -64,6 +65,8 @@ class PoseRecorderRole:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._poses[camera] = TableWriter(folder / "poses.csv", columns)
                 self._skipped[camera] = TableWriter(folder / "skipped.csv", SKIPPED_COLUMNS)
+                for place in (folder, folder.parent):
+                    sync_folder(place)
         except OSError as error:
             raise PoseRecordingError(f"poses can't be recorded: {error}") from error
         self._thread = threading.Thread(target=self._write, args=(self._subscriber,), name="writer")

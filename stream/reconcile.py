@@ -1,7 +1,8 @@
-"""Makes the tables of a camera agree with its video after a process was killed.
+"""Makes the tables of a camera agree with its video after a process was killed, or the power failed.
 
-A kill can come between the video and its row, and between a frame and its pose. What is known of each frame is put
-down; what is changed is kept as it was in the folder `before-recovery`.
+A kill can come between the video and its row, and between a frame and its pose; a power failure cuts each file at a
+place of its own. What is known of each frame is put down; what is changed is kept as it was in the folder
+`before-recovery`, of a video what was cut off.
 """
 
 import shutil
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.atomic import replacing
 from posestream.stream.tables import number_runs, read_frames, read_poses, read_skipped, skipped_frames
+from posestream.stream.video_end import repair_video_end
 from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
 from posestream.stream.wire.tables import (
     FRAME_COLUMNS,
@@ -25,7 +27,7 @@ from posestream.stream.wire.tables import (
     whole_lines,
 )
 
-__all__ = ["INTERRUPTED", "cut_tables", "reconcile_camera"]
+__all__ = ["INTERRUPTED", "cut_tables", "cut_to_whole_lines", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
 NOT_THERE = "was written and is not in the video"
@@ -35,8 +37,23 @@ INTERRUPTED = "interrupted"
 
 
 def cut_tables(folder: Path) -> list[Path]:
-    """Tables of a folder whose last line has no end."""
-    return [table for table in sorted(folder.glob("*.csv")) if len(whole_lines(table)) != table.stat().st_size]
+    """Tables and logs of a folder whose last line has no end, or that have holes."""
+    tables = [*sorted(folder.glob("*.csv")), *folder.glob("events.jsonl")]
+    return [table for table in tables if len(whole_lines(table)) != table.stat().st_size]
+
+
+def cut_to_whole_lines(folder: Path) -> list[str]:
+    """Cut the tables and logs of a folder to their whole lines; gives what was done, a sentence each.
+
+    Raises
+    ------
+    OSError
+        Where the folder can't be written.
+    """
+    tables = cut_tables(folder)
+    for table in tables:
+        _cut(table)
+    return [f"{table.name} was cut to its last whole line" for table in tables]
 
 
 def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str] | None) -> list[str]:
@@ -61,23 +78,12 @@ def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str
     OSError
         Where the folder can't be read or written.
     """
-    done: list[str] = []
-    for table in cut_tables(folder):
-        _cut(table)
-        done.append(f"{table.name} was cut to its last whole line")
+    done = cut_to_whole_lines(folder)
     done += [f"{table} was missing and has been made" for table in _make_missing(folder, bodyparts)]
     frames = before = read_frames(folder)
-    if video is not None and (folder / video).exists():
-        times_us, problem = decoded_times_us(folder / video)
-        if len(times_us) or not problem:
-            done += [problem] if problem else []
-            frames, texts = _with_video(frames, times_us, TOLERANCE_US[Path(video).suffix])
-            done += texts
-        elif (frames["state"] == FrameState.RECORDED.value).any():
-            done.append(f"{problem}; its rows were left as they are")
-        else:  # killed before the first frame
-            (folder / video).replace(_originals(folder) / video)
-            done.append(f"{video} had no frame and was moved to {ORIGINALS}")
+    if video is not None:
+        frames, texts = _video(folder, video, frames)
+        done += texts
     if bodyparts is not None:
         frames, texts = _with_poses(folder, frames)
         done += texts
@@ -85,6 +91,27 @@ def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str
         _keep(folder / "frames.csv")
         _replace(folder / "frames.csv", frames)
     return done
+
+
+def _video(folder: Path, video: str, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Cut the video to its last whole frame, and make the rows say what is in it."""
+    path, times_us = folder / video, np.array([], np.int64)
+    done: list[str] = []
+    recorded = bool((frames["state"] == FrameState.RECORDED.value).any())
+    if path.exists():
+        whole, done = repair_video_end(path, folder / ORIGINALS)
+        times_us, problem = decoded_times_us(path)
+        if problem and len(times_us):
+            done.append(problem)
+        elif problem and whole and recorded:
+            return frames, [*done, f"{problem}; its rows were left as they are"]
+        elif problem:  # everything stopped before the first frame
+            path.replace(_originals(folder) / video)
+            done.append(f"{video} had no frame and was moved to {ORIGINALS}")
+    elif recorded:
+        done.append(f"{video} is missing")
+    frames, texts = _with_video(frames, times_us, TOLERANCE_US[path.suffix])
+    return frames, done + texts
 
 
 def _make_missing(folder: Path, bodyparts: Sequence[str] | None) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.lock import session_lock
-from posestream.stream.reconcile import reconcile_camera
+from posestream.stream.reconcile import cut_to_whole_lines, reconcile_camera
 from posestream.stream.results import losses
 from posestream.stream.session import remote_folder, write_json
 from posestream.stream.summary import summarize_camera
@@ -63,6 +63,7 @@ def recover_session(folder: Path) -> list[str]:
             )
     with session_lock(folder):
         done, before, cameras = _remove_leftovers(folder), _summary_before(folder), {}
+        done += cut_to_whole_lines(folder)
         problems = [CUT_OFF] if session["state"] == "recording" else []
         without_pose = 0
         for name, details in session["cameras"].items():

@@ -15,6 +15,7 @@ import msgspec
 from posestream.stream.atomic import replacing
 from posestream.stream.rig import Rig
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.sensor import SensorPatch
 
 __all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches", "write_json"]
@@ -139,6 +140,7 @@ class Session:
             Where that fails.
         """
         self.folder.mkdir(parents=True)
+        sync_folder(self.folder.parent)
         self._record |= details
         self._save("recording")
 

@@ -48,6 +48,7 @@ CLOSE_S = 30.0
 """Seconds without progress after which a process that should end is killed, and the report says so."""
 RESERVE_BYTES = 4 * 2**20
 """Held back on the disk for the events, the summary and DeepLabCut's files."""
+SYNC_S = 1.0
 WINDOW_BATCHES = 3
 """Batches that a camera that waits for inference may be ahead: one in the engine, one ahead of it, one on its way."""
 
@@ -119,6 +120,7 @@ class Supervisor:
         self._reported: set[str] = set()  # roles whose end is among the problems
         self._event_log: LineWriter | None = None
         self._reserve: DiskReserve | None = None
+        self._synced = 0.0
 
     def run(self) -> Outcome:
         """Run until the end.
@@ -492,6 +494,11 @@ class Supervisor:
                 child.take(identity, report)
         for child in self._children:
             child.look()
+        if time.monotonic() - self._synced > SYNC_S:
+            self._synced = time.monotonic()
+            with contextlib.suppress(OSError):  # said at the end, when the log is closed
+                if self._event_log is not None:
+                    self._event_log.sync()
 
     def _note(self, event: Event) -> None:
         if self._event_log is not None:

@@ -81,6 +81,7 @@ def verify_session(folder: Path) -> dict[str, Any]:
         problems.append(f"the session was never closed; run: posestream recover {folder}")
     if backfill_was_cut_off(session):
         problems.append(f"a backfill runs or was cut off; it goes on with: posestream backfill {folder}")
+    problems += [f"{log.name} was cut short in its last line" for log in cut_tables(folder)]
     cameras: dict[str, Any] = {}
     for name, details in session["cameras"].items():
         if session["rig"]["cameras"][name]["remote"]:

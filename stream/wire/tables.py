@@ -140,6 +140,7 @@ class LineWriter:
         if keep_bytes is not None:
             self._file.truncate(keep_bytes)
         self._unwritten = b""
+        self._changed = True
 
     def write(self, line: bytes) -> None:
         """Hand a line to the operating system."""
@@ -149,11 +150,17 @@ class LineWriter:
     def _flush(self) -> None:
         while self._unwritten:  # a nearly full disk may take a part of a line
             self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+            self._changed = True
 
     def sync(self) -> None:
-        """Bring what was written to the disk, so that it outlives a power failure."""
-        if not self._file.closed:
-            os.fsync(self._file.fileno())
+        """Bring what was written to the disk, so that it outlives a power failure; any thread may call it."""
+        if self._changed and not self._file.closed:
+            self._changed = False  # before, as another thread may write meanwhile
+            try:
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._changed = True
+                raise
 
     def close(self) -> None:
         """Write what is left, sync and close; safe to call twice."""
@@ -226,6 +233,10 @@ class TableWriter:
 
 
 def whole_lines(path: Path) -> bytes:
-    """Bytes of a table up to its last line end: what a crash cut off is left out."""
-    data = path.read_bytes()
+    """Bytes of a table up to the last line end before the first zero byte.
+
+    What a crash cut off is left out, and what follows a hole: a power failure leaves zeros where the disk had made room
+    for what was never written there.
+    """
+    data, _, _ = path.read_bytes().partition(b"\0")
     return data[: data.rfind(b"\n") + 1]

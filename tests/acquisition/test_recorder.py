@@ -53,6 +53,34 @@ def test_every_frame_is_in_the_video_and_has_its_row(tmp_path: Path) -> None:
     assert [int(row["pts_us"]) for row in rows] == [seq * 10_000 for seq in range(300)]
 
 
+def test_frames_are_recorded_while_a_slow_disk_takes_in_what_was_written(tmp_path: Path, monkeypatch) -> None:
+    import os
+    import time
+
+    recorder, slow, sync = Recorder(tmp_path, RecordingSettings(), GREY), threading.Event(), os.fsync
+    asked: list[str] = []
+
+    def wait(number: int) -> None:
+        asked.append(str(Path(f"/proc/self/fd/{number}").resolve().name))
+        assert slow.wait(60)
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", wait)
+    syncing = threading.Thread(target=recorder.sync)
+    syncing.start()
+    assert all(put(recorder, seq) for seq in range(100))
+    while len(rows_of(tmp_path)) < 100:
+        time.sleep(0.01)
+    assert syncing.is_alive()
+    slow.set()
+    syncing.join()
+    recorder.close()
+    assert recorder.error is None
+    if sys.platform == "linux":
+        assert asked[:2] == ["video.mp4", "frames.csv"]
+    assert frames_in(tmp_path / "video.mp4") == 100
+
+
 def test_frames_that_the_camera_lost_stand_in_their_place(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, RecordingSettings(), GREY)
     put(recorder, 0, device_id=10)

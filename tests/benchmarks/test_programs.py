@@ -44,6 +44,13 @@ def test_what_is_older_than_a_second_survives_a_kill(program, lmtracker_folder, 
     assert kills.good(row), row
 
 
+def test_what_is_older_than_two_seconds_survives_a_power_failure(program, lmtracker_folder) -> None:
+    power, kills = program("power"), program("kills")
+    [row] = kills.kill_rounds(lmtracker_folder, [kills.ROLES], seed=1, kind=power.PowerFailure)
+    assert kills.good(row), row
+    assert row["bytes lost"] > 0
+
+
 @pytest.mark.parametrize("case", ["deaf", "encoder"])
 def test_what_an_overload_costs_adds_up(program, tmp_path, case) -> None:
     row = program("overload").one_case(case, tmp_path, 2.0)

@@ -126,6 +126,15 @@ def cut(path: Path, by: int) -> None:
     path.write_bytes(path.read_bytes()[:-by])
 
 
+def punch(path: Path, share: float, size: int = 700) -> None:
+    """Make a hole of zeros in a file, or the whole file one."""
+    data = bytearray(path.read_bytes())
+    begin = int(len(data) * share)
+    end = min(begin + size, len(data)) if share else len(data)
+    data[begin:end] = bytes(end - begin)
+    path.write_bytes(data)
+
+
 def test_a_sound_session_is_proved(session: Path) -> None:
     found = verify_session(session)
     assert found["problems"] == []
@@ -320,6 +329,10 @@ def open_again(session: Path, seconds_ago: float = 60) -> None:
         lambda top: [(top / "poses.csv").write_text("frame_s"), (top / "skipped.csv").write_text("")],
         lambda top: (top / "frames.csv").unlink(),
         lambda top: [path.unlink() for path in top.glob("*")] and (top / "video.mp4").write_bytes(b""),
+        lambda top: [punch(top / name, 2 / 3) for name in ("frames.csv", "poses.csv", "skipped.csv", "video.mp4")],
+        lambda top: [punch(top / "frames.csv", 0), cut(top / "video.mp4", 40_000)],
+        lambda top: [punch(top / "video.mp4", 0), (top / "backfilled.csv").unlink()],
+        lambda top: [(top / name).unlink() for name in ("video.mp4", "backfilled.csv")],
     ],
     ids=[
         "nothing",
@@ -332,6 +345,10 @@ def open_again(session: Path, seconds_ago: float = 60) -> None:
         "tables of poses begun",
         "no frame table",
         "killed before anything was written",
+        "holes after a power failure",
+        "frame table never written, index of the video torn",
+        "video never written",
+        "video gone",
     ],
 )
 def test_recovering_makes_a_session_that_verifies(session: Path, harm) -> None:
