@@ -32,6 +32,7 @@ __all__ = ["INTERRUPTED", "cut_tables", "cut_to_whole_lines", "reconcile_camera"
 ORIGINALS = "before-recovery"
 NOT_THERE = "was written and is not in the video"
 """Note of a row that said `recorded` and does so no more."""
+LOST_ROW = {"state": FrameState.INTERRUPTED.value, "note": "known from the pose stream alone"}
 INTERRUPTED = "interrupted"
 """Cause of a frame without a pose whose process was killed before it could say why."""
 
@@ -110,7 +111,8 @@ def _video(folder: Path, video: str, frames: pd.DataFrame) -> tuple[pd.DataFrame
             done.append(f"{video} had no frame and was moved to {ORIGINALS}")
     elif recorded:
         done.append(f"{video} is missing")
-    frames, texts = _with_video(frames, times_us, TOLERANCE_US[path.suffix])
+    poses = read_poses(folder) if (folder / "poses.csv").exists() else None
+    frames, texts = _with_video(frames, times_us, TOLERANCE_US[path.suffix], poses)
     return frames, done + texts
 
 
@@ -126,7 +128,9 @@ def _make_missing(folder: Path, bodyparts: Sequence[str] | None) -> Iterator[str
             yield name
 
 
-def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64], tolerance_us: int) -> tuple[pd.DataFrame, list[str]]:
+def _with_video(
+    frames: pd.DataFrame, times_us: NDArray[np.int64], tolerance_us: int, poses: pd.DataFrame | None
+) -> tuple[pd.DataFrame, list[str]]:
     recorded = frames.index[frames["state"] == FrameState.RECORDED.value]
     missing, extra, done = recorded[len(times_us) :], times_us[len(recorded) :], []
     if len(missing):
@@ -143,15 +147,49 @@ def _with_video(frames: pd.DataFrame, times_us: NDArray[np.int64], tolerance_us:
         frames.loc[left, "video_frame"] = np.arange(len(left))
         done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")
     if len(extra):
-        first, seq = len(recorded), _next_seq(frames)
-        rows = {
-            "seq": range(seq, seq + len(extra)),
-            "video_frame": range(first, first + len(extra)),
-            "pts_us": extra.tolist(),
-        }
-        frames = _append(frames, rows, FrameState.RECORDED, "row made from the video")
+        rows = _rows_of_extra(frames, extra, len(recorded), _poses_behind(frames, extra, poses, tolerance_us))
+        frames = pd.concat([frames.astype(object), rows.reindex(columns=frames.columns)], ignore_index=True)
         done.append(f"{len(extra)} frames of the video had no row in frames.csv and have one now")
     return frames, done
+
+
+def _poses_behind(
+    frames: pd.DataFrame, extra_us: NDArray[np.int64], poses: pd.DataFrame | None, tolerance_us: int
+) -> dict[int, tuple[int, int | None]]:
+    """Say of each pose behind the table's end when its frame was captured, and which frame of the video that is.
+
+    None where no frame of the video has that time: the frame was lost. Nothing is said where times in the video do not
+    follow from those of capture, as where a video was played.
+    """
+    last = frames.loc[frames["state"] == FrameState.RECORDED.value, ["captured_ns", "pts_us"]].dropna().tail(10)
+    offset_ns = (last["captured_ns"] - 1_000 * last["pts_us"]).to_numpy(np.int64)
+    if poses is None or not len(last) or np.ptp(offset_ns) > 1_000 * (tolerance_us + 1):
+        return {}
+    behind = poses.loc[poses["frame_seq"] >= _next_seq(frames), ["frame_seq", "captured_ns"]].dropna()
+    times_us = (behind["captured_ns"].to_numpy(np.int64) - offset_ns[-1]) / 1_000
+    found: dict[int, tuple[int, int | None]] = {}
+    for seq, captured_ns, time_us in zip(behind["frame_seq"], behind["captured_ns"], times_us, strict=True):
+        place = int(np.abs(extra_us - time_us).argmin())
+        there = abs(extra_us[place] - time_us) <= tolerance_us + 1
+        if there or time_us < extra_us[-1]:
+            found[int(seq)] = (int(captured_ns), place if there else None)
+    return found
+
+
+def _rows_of_extra(
+    frames: pd.DataFrame, extra_us: NDArray[np.int64], first: int, poses: dict[int, tuple[int, int | None]]
+) -> pd.DataFrame:
+    """Number frames of the video behind the table's end: by the poses that have their times, and else one by one."""
+    seqs = {place: seq for seq, (_, place) in poses.items() if place is not None}
+    seq, rows = _next_seq(frames), []
+    for place, pts_us in enumerate(extra_us.tolist()):
+        while seq < seqs.get(place, seq) or poses.get(seq, (0, place))[1] != place:
+            rows.append({"seq": seq, "captured_ns": poses.get(seq, (None,))[0]} | LOST_ROW)
+            seq += 1
+        there = {"seq": seq, "captured_ns": poses.get(seq, (None,))[0], "video_frame": first + place, "pts_us": pts_us}
+        rows.append(there | {"state": FrameState.RECORDED.value, "note": "row made from the video"})
+        seq += 1
+    return pd.DataFrame(rows, dtype=object)
 
 
 def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -163,7 +201,7 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
         seqs = range(_next_seq(frames), unknown[-1] + 1)
         known = poses.set_index("frame_seq").reindex(seqs)
         rows = {"seq": seqs, "device_id": known["device_id"].tolist(), "captured_ns": known["captured_ns"].tolist()}
-        frames = _append(frames, rows, FrameState.INTERRUPTED, "known from the pose stream alone")
+        frames = _append(frames, rows)
         done.append(f"{len(seqs)} frames were delivered and are not in the video; they have rows now")
     silent = sorted(set(frames["seq"].dropna()) - fates)
     if silent:
@@ -176,9 +214,8 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
     return frames, done
 
 
-def _append(frames: pd.DataFrame, columns: dict[str, Any], state: FrameState, note: str) -> pd.DataFrame:
-    rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()})
-    rows["state"], rows["note"] = state.value, note
+def _append(frames: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()}).assign(**LOST_ROW)
     return pd.concat([frames.astype(object), rows.reindex(columns=frames.columns).astype(object)], ignore_index=True)
 
 

@@ -378,6 +378,29 @@ def test_recovering_makes_a_session_that_verifies(session: Path, harm) -> None:
     assert "summary.json says" in problem
 
 
+def test_frames_without_rows_are_numbered_by_the_poses_that_have_their_times(session: Path) -> None:
+    """Frames 112 and 113 were lost to the video, and a power failure took the rows that said so."""
+    top = session / "top"
+    (top / "backfilled.csv").unlink()
+    edit(top / "frames.csv", lambda lines: lines.__delitem__(slice(-14, None)))  # from frame 109 on
+    for name, columns in {"poses.csv": ["frame_seq"], "skipped.csv": ["first_seq", "last_seq"]}.items():
+        table = pd.read_csv(top / name)
+        late = table[columns[0]] >= 112
+        table.loc[late, columns] += 2
+        if name == "poses.csv":
+            lost = table[late].iloc[:1].assign(frame_seq=112, captured_ns=1_139_500_000, device_id=np.nan)
+            table = pd.concat([table[~late], lost, table[late]]).astype({"device_id": "Int64"})
+        table.to_csv(top / name, index=False)
+    open_again(session)
+    recover_session(session)
+    frames, poses = pd.read_csv(top / "frames.csv"), pd.read_csv(top / "poses.csv")
+    made = poses.merge(frames[frames["state"] == "recorded"], left_on="frame_seq", right_on="seq", suffixes=("", "_is"))
+    assert len(made) == 60
+    assert (made["pts_us"] * 1000 == made["captured_ns"]).all()
+    assert frames.loc[frames["state"] == "interrupted", "seq"].tolist() == [112, 113]
+    assert verify_session(session)["problems"] == []
+
+
 def test_recovering_keeps_what_the_run_still_wrote_of_its_summary(session: Path) -> None:
     counters = {"unsent": 7, "disconnects": 2, "gap_ms": 40}
     written = {"ended": "seconds", "seconds": 1.2, "problems": [], "cameras": {"top": {"counters": counters}}}
