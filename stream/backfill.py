@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.inference.video_batches import VideoBatches
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.lock import session_lock
+from posestream.stream.progress import Progress
 from posestream.stream.session import write_json
 from posestream.stream.tables import number_runs, read_backfilled
 from posestream.stream.verify import backfill_was_cut_off, load_session
-from posestream.stream.video_batches import VideoBatches
 from posestream.stream.video_frames import VideoFrames
-from posestream.stream.wire.control import Values
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import TableWriter, backfilled_columns, keypoint_cells
 
 if TYPE_CHECKING:
     from posestream.inference.engine import Engine
 
-__all__ = ["Backfill", "BackfillError", "Progress"]
+__all__ = ["Backfill", "BackfillError"]
 
 SYNC_S = 1.0
 NAMED_RUNS = 5
@@ -38,26 +38,6 @@ NAMED_RUNS = 5
 
 class BackfillError(Exception):
     """What was asked for can't be done, and nothing was changed; the text is for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the work is."""
-
-    camera: str
-    done: int
-    """Frames that have got their pose in this call."""
-    total: int
-    """Frames that are to get one in this call."""
-    seconds: float
-    """Seconds since the first frame of this camera was asked for."""
-
-    @property
-    def values(self) -> Values:
-        """As counters of a process: with frames a second until now, and seconds that the rest takes at that rate."""
-        rate = self.done / self.seconds if self.seconds > 0 else 0.0
-        left_s = (self.total - self.done) / rate if rate else None
-        return {self.camera: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
 
 
 @dataclass(frozen=True, eq=False)

@@ -265,7 +265,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.verify import NoSessionError
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-        work = Backfill(session, show=lambda done: display.backfilling(done.values), tell=display.phase, **options)
+        work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: work.stop())
         try:
@@ -276,6 +276,44 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
             _fail(f"{session} can't be backfilled: {error}", FAILED)
     click.echo(json.dumps(result)) if as_json else print_backfill(result)
     sys.exit(FAILED if result["problems"] or result["without_pose"] else OK)
+
+
+@main.command()
+@click.argument("given", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="The network.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; each video's own by default.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="Frames at a time.")
+@click.option(
+    "--scale", default=1.0, show_default=True, type=click.FloatRange(0, 8, min_open=True), help="Of the sides."
+)
+@click.option("--crop", metavar="X,Y,WIDTH,HEIGHT", help="Show the network this region of the frames alone, in pixels.")
+@click.option("--overwrite", is_flag=True, help="Analyse again what has results.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cores that the network may use; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def analyze(given: tuple[Path, ...], scale: float, crop: str | None, as_json: bool, **options: Any) -> None:
+    """Estimate the poses of every frame of VIDEO..., and write DeepLabCut's files.
+
+    A folder stands for the videos in it. Poses are in pixels of the video, whatever --scale and --crop. Ctrl-C keeps
+    what was computed, and the same command goes on there. Exit status 1: a video can't be read as a whole.
+    """
+    from posestream.inference.errors import ModelError, VideoError
+    from posestream.inference.framing import Framing, parse_region
+    from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+    from posestream.stream.display import TerminalDisplay, print_analysis
+
+    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+        try:
+            framing = Framing(parse_region(crop) if crop else None, scale)
+            videos = find_videos(given, options["output"])
+            settings = AnalyzeSettings(framing=framing, **options)
+            work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda _number, _frame: work.stop())
+            result = work.run()
+        except (AnalyzeError, ModelError, VideoError) as error:
+            _fail(str(error), WRONG_USE)
+    click.echo(json.dumps(result)) if as_json else print_analysis(result)
+    sys.exit(FAILED if result["problems"] or result["stopped"] else OK)
 
 
 @main.group()

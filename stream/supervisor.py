@@ -74,7 +74,7 @@ class Display(Protocol):
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands; called a few times a second."""
 
-    def backfilling(self, values: Values) -> None:
+    def progress(self, values: Values) -> None:
         """Show where the backfill stands; called a few times a second."""
 
 
@@ -448,7 +448,7 @@ class Supervisor:
             if self._interrupts and not told and child.identity is not None:
                 told = True
                 self._send(child, Stop(reason="interrupted"))
-            self._display.backfilling(child.values)
+            self._display.progress(child.values)
         child.end(CLOSE_S)
         child.keep_log(folder / "logs")
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
