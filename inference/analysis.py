@@ -9,13 +9,19 @@ from posestream.inference.engine import Engine
 from posestream.inference.framing import Framing
 from posestream.inference.video_batches import VideoBatches
 from posestream.inference.video_reader import VideoReader
+from posestream.inference.windows import WindowedRun
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["video_poses"]
 
 
 def video_poses(
-    engine: Engine, reader: VideoReader, batch_size: int, framing: Framing | None = None, first: int = 0
+    engine: Engine,
+    reader: VideoReader,
+    batch_size: int,
+    framing: Framing | None = None,
+    first: int = 0,
+    windows: WindowedRun | None = None,
 ) -> Generator[NDArray[np.float64], None, None]:
     """Estimate the poses of a video's frames, in their order.
 
@@ -33,6 +39,8 @@ def video_poses(
         What of the frames the network sees; by default all.
     first
         Number of the first frame that is to have a pose.
+    windows
+        Where given, it asks the engine, of windows in what the network sees.
 
     Yields
     ------
@@ -53,8 +61,11 @@ def video_poses(
     with VideoBatches(frames, batch_size) as batches:
         for _, pixels in batches:
             pixel_format: PixelFormat = "gray8" if pixels.shape[3] == 1 else "rgb24"
-            if pixel_format not in prepared:
-                engine.prepare(height, width, pixel_format, [batch_size])
-                prepared.add(pixel_format)
-            poses = engine.run(pixels, pixel_format)
+            if windows is not None:
+                poses = windows.run(pixels, pixel_format)
+            else:
+                if pixel_format not in prepared:
+                    engine.prepare(height, width, pixel_format, [batch_size])
+                    prepared.add(pixel_format)
+                poses = engine.run(pixels, pixel_format)
             yield framing.to_video(poses, reader.width, reader.height)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ import msgspec
 
 from posestream.inference.analysis import video_poses
 from posestream.inference.errors import ModelError, VideoError
+from posestream.inference.following import FollowSettings
 from posestream.inference.framing import Framing
 from posestream.inference.models import load_model
 from posestream.inference.video_reader import VideoReader
+from posestream.inference.windows import WindowedRun
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.lock import InUseError, file_lock
 from posestream.stream.partial_poses import PartialPoses, is_of
@@ -49,6 +51,8 @@ class AnalyzeSettings:
     """Folder of the results; by default each video's own."""
     batch_size: int = 8
     framing: Framing = field(default_factory=Framing)
+    follow: FollowSettings | None = None
+    """How a window follows the animal; by default the network sees whole frames."""
     overwrite: bool = False
     """Whether a video that has results is analysed again."""
     threads: int | None = None
@@ -187,6 +191,7 @@ class Analyses:
             "precision": engine.precision,
             "bodyparts": list(bundle.spec.bodyparts),
             "framing": msgspec.to_builtins(self._settings.framing),
+            "follow": msgspec.to_builtins(self._settings.follow),
         }
 
     def _engine(self, bundle: "ModelBundle") -> "Engine":
@@ -201,44 +206,52 @@ class Analyses:
     def _analyse(
         self, name: str, video: Path, reader: VideoReader, partial: Path, bundle: "ModelBundle"
     ) -> dict[str, Any]:
-        self._settings.framing.size(reader.width, reader.height)  # refused before anything is begun
-        engine, start_s = self._engine(bundle), time.time()
+        size = self._settings.framing.size(reader.width, reader.height)  # refused before anything is begun
+        engine, start_s, batch_size = self._engine(bundle), time.time(), self._settings.batch_size
+        follow = self._settings.follow
+        windows = None if follow is None else WindowedRun(engine, follow, *size, batch_size)
         poses = PartialPoses(
             partial,
             self._origin(video, engine, bundle),
             width=3 * len(bundle.spec.bodyparts),
-            batch_size=self._settings.batch_size,
+            batch_size=batch_size,
         )
         try:
             if poses.kept:
                 self._tell(f"{name}: going on behind {poses.kept} frames")
             began = time.monotonic()
-            whole = self._estimate(name, reader, engine, poses)
+            whole = self._estimate(name, reader, engine, poses, windows)
             seconds = time.monotonic() - began
         finally:
             poses.close()
             if not poses.frames:
                 partial.unlink()
-        problem = {"problem": reader.problem, "frames": poses.frames, "resumed": poses.kept}
+        about = {"problem": reader.problem, "frames": poses.frames, "resumed": poses.kept}
+        if windows is not None:
+            about |= {"follow": asdict(windows.counts)}
         if not whole:
-            return problem | {"state": "stopped"}
+            return about | {"state": "stopped"}
         analysis = Analysis(
             start_s=start_s,
             stop_s=time.time(),
             rate_hz=reader.rate_hz,
             height=reader.height,
             width=reader.width,
-            batch_size=self._settings.batch_size,
+            batch_size=batch_size,
         )
         place = partial.with_name(video.name)
         files = write_deeplabcut_files(place, msgspec.to_builtins(bundle.spec), poses.read(), analysis)
         partial.unlink()
         rate = (poses.frames - poses.kept) / seconds
-        return problem | {"state": "done", "frames_per_second": rate, "files": [str(file) for file in files]}
+        return about | {"state": "done", "frames_per_second": rate, "files": [str(file) for file in files]}
 
-    def _estimate(self, name: str, reader: VideoReader, engine: "Engine", poses: PartialPoses) -> bool:
+    def _estimate(
+        self, name: str, reader: VideoReader, engine: "Engine", poses: PartialPoses, windows: WindowedRun | None
+    ) -> bool:
         """Append the poses that are missing; gives whether the video came to its end."""
-        work = video_poses(engine, reader, self._settings.batch_size, self._settings.framing, first=poses.kept)
+        work = video_poses(
+            engine, reader, self._settings.batch_size, self._settings.framing, first=poses.kept, windows=windows
+        )
         began = synced = time.monotonic()
         with contextlib.closing(work):
             for values in work:

@@ -287,30 +287,60 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     "--scale", default=1.0, show_default=True, type=click.FloatRange(0, 8, min_open=True), help="Of the sides."
 )
 @click.option("--crop", metavar="X,Y,WIDTH,HEIGHT", help="Show the network this region of the frames alone, in pixels.")
+@click.option(
+    "--window",
+    "sides",
+    metavar="SIDE",
+    multiple=True,
+    type=int,
+    help="Follow one animal with a window of this side, a multiple of 32 pixels; repeatable, the smallest that fits.",
+)
+@click.option("--window-margin", "margin_px", default=48, show_default=True, type=click.IntRange(min=0), help="Pixels.")
+@click.option(
+    "--window-threshold", "threshold", default=0.6, show_default=True, type=click.FloatRange(0, 1), help="Likelihood."
+)
+@click.option(
+    "--window-check", "check_every", default=100, show_default=True, type=click.IntRange(min=1), help="In frames."
+)
 @click.option("--overwrite", is_flag=True, help="Analyse again what has results.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores that the network may use; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def analyze(given: tuple[Path, ...], scale: float, crop: str | None, as_json: bool, **options: Any) -> None:
+def analyze(
+    given: tuple[Path, ...],
+    scale: float,
+    crop: str | None,
+    sides: tuple[int, ...],
+    margin_px: int,
+    threshold: float,
+    check_every: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Estimate the poses of every frame of VIDEO..., and write DeepLabCut's files.
 
     A folder stands for the videos in it. Poses are in pixels of the video, whatever --scale and --crop. Ctrl-C keeps
     what was computed, and the same command goes on there. Exit status 1: a video can't be read as a whole.
     """
     from posestream.inference.errors import ModelError, VideoError
+    from posestream.inference.following import FollowSettings
     from posestream.inference.framing import Framing, parse_region
     from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
     from posestream.stream.display import TerminalDisplay, print_analysis
 
+    try:
+        framing = Framing(parse_region(crop) if crop else None, scale)
+        following = FollowSettings(sides=sides, margin_px=margin_px, threshold=threshold, check_every=check_every)
+        videos = find_videos(given, options["output"])
+    except (AnalyzeError, VideoError, ValueError) as error:
+        _fail(str(error), WRONG_USE)
+    settings = AnalyzeSettings(framing=framing, follow=following if sides else None, **options)
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         try:
-            framing = Framing(parse_region(crop) if crop else None, scale)
-            videos = find_videos(given, options["output"])
-            settings = AnalyzeSettings(framing=framing, **options)
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda _number, _frame: work.stop())
             result = work.run()
-        except (AnalyzeError, ModelError, VideoError) as error:
+        except (AnalyzeError, ModelError) as error:
             _fail(str(error), WRONG_USE)
     click.echo(json.dumps(result)) if as_json else print_analysis(result)
     sys.exit(FAILED if result["problems"] or result["stopped"] else OK)

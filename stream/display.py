@@ -159,6 +159,10 @@ def print_analysis(result: dict[str, Any]) -> None:
         elif video["state"] == "stopped":
             text = f"stopped after {video['frames']} frames"
         console.print(f"{video['video']}: {text}", markup=False)
+        if follow := video.get("follow"):
+            text = f"{follow['windows']} frames by a window, {follow['whole']} whole"
+            text += f"; of {follow['checks']} checks {follow['disagreed']} found it elsewhere"
+            console.print(f"  {text}", markup=False)
         if video["state"] == "done":
             for file in video["files"]:
                 console.print(f"  {file}", markup=False)

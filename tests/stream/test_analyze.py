@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from posestream.inference.following import FollowSettings
 from posestream.inference.framing import Framing, Region
 from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
 from posestream.stream.partial_poses import PartialPoses
@@ -229,6 +230,15 @@ def test_rows_that_a_crash_cut_short_are_left_out(tmp_path: Path) -> None:
         partial.close()
 
 
+def test_a_following_window_in_which_no_animal_is(analyze, video: Path, tmp_path: Path) -> None:
+    """Whole frames are asked, and give what they give without a window."""
+    follow = FollowSettings(sides=(64,), margin_px=8, threshold=1.0)
+    result = analyze(video, output=tmp_path / "window", follow=follow)["videos"][0]
+    assert result["follow"] == {"windows": 0, "whole": FRAMES, "checks": 0, "disagreed": 0}
+    analyze(video)
+    np.testing.assert_allclose(table_of(tmp_path / "window" / "clip.mp4"), table_of(video), atol=1e-3)
+
+
 def test_two_at_once(analyze, video: Path) -> None:
     problems: list[str] = []
 
@@ -248,6 +258,7 @@ def test_wrong_use(posestream, random_model: Path, video: Path, tmp_path: Path) 
         ((video, same, "--output", "out"), "the same results"),
         ((video, "--crop", "1,2,3"), "X,Y,WIDTH,HEIGHT"),
         ((video, "--model", tmp_path / "none"), "No such model"),
+        ((video, "--window", "100"), "multiple of 32"),
     ):
         status, _, err = posestream("analyze", "--model", random_model, *given).end()
         assert (status, says in err, "Traceback" in err) == (2, True, False), err
