@@ -4,9 +4,10 @@ The window lies round the last confident pose, moved as the animal moved. What t
 body part has lost its confidence and all that are confident lie well within; else the whole frame is asked. So is every
 so often a whole frame, for what a window cannot show: an animal that is more likely elsewhere.
 
-A network of stride 16 gives the same answer for a part of a frame as for the whole only where the part begins at a
-multiple of 16 pixels, and far from the part's edges, beyond which it sees nothing. The sides of windows are few and
-fixed, since an engine compiles each.
+A network of stride 16 gives the same answer for a part of a frame as for the whole only far from the part's edges,
+beyond which it sees nothing, where the part begins at a multiple of 16 pixels, and where its sides leave the same rest
+as the frame's when divided by 16: each layer then pads alike. So windows reach the frame's edges, too. Their sides are
+few and fixed, since an engine compiles each.
 """
 
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ class FollowSettings:
         A side is no multiple of 32, or no room is left within the margin; the text is for people.
     """
 
-    sides: tuple[int, ...] = (192,)
-    """Sides of windows, pixels of what the network sees; the smallest that the animal fits into is taken."""
-    margin_px: int = 48
+    sides: tuple[int, ...] = (256,)
+    """Sides of windows, pixels of what the network sees; the smallest that the animal fits into is taken. They are less
+    by up to 15 pixels where the frame's sides are no multiples of 16."""
+    margin_px: int = 64
     """Pixels that confident body parts keep from the window's edges, but for those that are the frame's."""
     threshold: float = 0.6
     """Likelihood from which a body part is confident."""
@@ -53,17 +55,18 @@ class FollowSettings:
 
 @dataclass(frozen=True)
 class Window:
-    """A square part of the frame."""
+    """A part of the frame."""
 
     x: int
     """First column."""
     y: int
     """First row."""
-    side: int
+    width: int
+    height: int
 
     def cut(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Give the window's pixels, a view of the frame's (H, W, C)."""
-        return frame[self.y : self.y + self.side, self.x : self.x + self.side]
+        return frame[self.y : self.y + self.height, self.x : self.x + self.width]
 
     def to_frame(self, pose: Pose) -> Pose:
         """Give a pose, (K, 3), in pixels of the frame."""
@@ -86,8 +89,12 @@ class Follower:
 
     def __init__(self, settings: FollowSettings, width: int, height: int) -> None:
         self.settings = settings
-        self._width, self._height = width, height
-        self._sides = sorted(side for side in settings.sides if side <= min(width, height))
+        self._frame = np.array([width, height])
+        self._sizes = [
+            tuple(side - (side - whole) % STRIDE for whole in (width, height))
+            for side in sorted(settings.sides)
+            if side <= min(width, height)
+        ]
         self._last: Pose | None = None
         self._velocity = np.zeros(2)
         self._since_whole = 0
@@ -120,15 +127,12 @@ class Follower:
         points = self._last[self._confident(self._last), :2]
         low, high = points.min(axis=0), points.max(axis=0)
         needed = float((high - low).max()) + 2 * self.settings.margin_px + STRIDE
-        side = next((side for side in self._sides if side >= needed), None)
-        if side is None:
+        size = next((size for size in self._sizes if min(size) >= needed), None)
+        if size is None:
             return None
-        corner = (low + high) / 2 + self._velocity * ahead - side / 2
-        x, y = (
-            int(np.clip(round(begin / STRIDE), 0, (whole - side) // STRIDE)) * STRIDE
-            for begin, whole in zip(corner.tolist(), (self._width, self._height), strict=True)
-        )
-        return Window(x, y, side)
+        corner = (low + high) / 2 + self._velocity * ahead - np.array(size) / 2
+        x, y = np.clip((corner / STRIDE).round(), 0, (self._frame - size) / STRIDE).astype(int).tolist()
+        return Window(x * STRIDE, y * STRIDE, *size)
 
     def trusts(self, window: Window, pose: Pose) -> bool:
         """Say whether a pose from a window, (K, 3) in pixels of the frame, is what the whole frame would say."""
@@ -136,12 +140,10 @@ class Follower:
         if not confident.any() or (self._last is not None and (self._confident(self._last) & ~confident).any()):
             return False
         low, high = pose[confident, :2].min(axis=0), pose[confident, :2].max(axis=0)
-        begin, whole = np.array([window.x, window.y]), np.array([self._width, self._height])
-        margin = self.settings.margin_px
-        return bool(
-            ((low >= begin + margin) | (begin == 0)).all()
-            and ((high <= begin + window.side - margin) | (begin + window.side == whole)).all()
-        )
+        begin, margin = np.array([window.x, window.y]), self.settings.margin_px
+        end = begin + np.array([window.width, window.height])
+        within = ((low >= begin + margin) | (begin == 0)) & ((high <= end - margin) | (end == self._frame))
+        return bool(within.all())
 
     def take(self, pose: Pose, *, whole: bool, elapsed: float = 1.0) -> None:
         """Go on from a pose.

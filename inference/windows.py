@@ -99,9 +99,9 @@ class WindowedRun:
     def _ask(
         self, windows: list[Window], frames: NDArray[np.uint8], pixel_format: PixelFormat
     ) -> list[NDArray[np.float32]]:
-        side, channels = windows[0].side, frames.shape[3]  # they have one side, as they come from one pose
-        if self._cuts.shape[1:] != (side, side, channels):
-            self._cuts = np.empty((self._batch_size, side, side, channels), np.uint8)
+        shape = (windows[0].height, windows[0].width, frames.shape[3])  # of all, as they come from one pose
+        if self._cuts.shape[1:] != shape:
+            self._cuts = np.empty((self._batch_size, *shape), np.uint8)
         for cut, window, frame in zip(self._cuts, windows, frames, strict=False):
             cut[:] = window.cut(frame)
         poses = self._run(self._cuts[: len(windows)], pixel_format, self._batch_size)

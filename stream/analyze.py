@@ -219,6 +219,8 @@ class Analyses:
         try:
             if poses.kept:
                 self._tell(f"{name}: going on behind {poses.kept} frames")
+            if poses.replaces:
+                self._tell(f"{name}: beginning anew, as what was kept is of another video, network or settings")
             began = time.monotonic()
             whole = self._estimate(name, reader, engine, poses, windows)
             seconds = time.monotonic() - began

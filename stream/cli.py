@@ -295,7 +295,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     type=int,
     help="Follow one animal with a window of this side, a multiple of 32 pixels; repeatable, the smallest that fits.",
 )
-@click.option("--window-margin", "margin_px", default=48, show_default=True, type=click.IntRange(min=0), help="Pixels.")
+@click.option("--window-margin", "margin_px", default=64, show_default=True, type=click.IntRange(min=0), help="Pixels.")
 @click.option(
     "--window-threshold", "threshold", default=0.6, show_default=True, type=click.FloatRange(0, 1), help="Likelihood."
 )

@@ -43,6 +43,8 @@ class PartialPoses:
         header = _header(settings)
         self._begin = len(header)
         size = path.stat().st_size if is_of(path, settings) else 0
+        self.replaces = path.exists() and not size
+        """Whether a file of other settings was there, which is gone now."""
         step = batch_size * self._row_bytes
         self.kept = max(0, size - self._begin) // step * batch_size
         """Frames that an earlier call left."""

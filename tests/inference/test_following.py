@@ -38,7 +38,7 @@ def test_windows_lie_within_the_frame_at_multiples_of_16(x, y, step, ahead) -> N
     follower.take(pose((x + step[0], y + step[1], 0.9)), whole=False)
     window = follower.window(ahead)
     assert window is not None
-    assert window.side == 192
+    assert (window.width, window.height) == (192, 192)
     assert window.x % 16 == window.y % 16 == 0
     assert 0 <= window.x <= WIDTH - 192
     assert 0 <= window.y <= HEIGHT - 192
@@ -46,13 +46,28 @@ def test_windows_lie_within_the_frame_at_multiples_of_16(x, y, step, ahead) -> N
 
 @given(x=st.floats(0, WIDTH), y=st.floats(0, HEIGHT), box=st.floats(0, 140))
 def test_an_animal_that_stays_is_trusted_in_its_window(x: float, y: float, box: float) -> None:
-    follower = Follower(FollowSettings(sides=(256, 160)), WIDTH, HEIGHT)
+    follower = Follower(FollowSettings(sides=(256, 160), margin_px=48), WIDTH, HEIGHT)
     whole = pose((x, y, 0.9), (min(x + box, WIDTH), y, 0.9), (0, 0, 0.1))
     follower.take(whole, whole=True)
     window = follower.window()
     assert window is not None
-    assert window.side == (160 if whole[1, 0] - whole[0, 0] + 2 * 48 + 16 <= 160 else 256)
+    assert window.width == (160 if whole[1, 0] - whole[0, 0] + 2 * 48 + 16 <= 160 else 256)
     assert follower.trusts(window, whole)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 478), (653, 481), (300, 270)])
+@pytest.mark.parametrize("corner", [0, 1])
+def test_windows_reach_the_edges_of_any_frame(width: int, height: int, corner: int) -> None:
+    follower = Follower(FollowSettings(sides=(256,)), width, height)
+    animal = pose((corner * (width - 1), corner * (height - 1), 0.9))
+    follower.take(animal, whole=True)
+    window = follower.window()
+    assert window is not None
+    assert (width - window.width) % 16 == (height - window.height) % 16 == 0
+    assert 240 < min(window.width, window.height) <= max(window.width, window.height) <= 256
+    assert (window.x + corner * window.width, window.y + corner * window.height) == (corner * width, corner * height)
+    assert window.cut(np.zeros((height, width, 1))).shape == (window.height, window.width, 1)
+    assert follower.trusts(window, animal)
 
 
 def test_it_goes_where_the_animal_goes() -> None:
@@ -69,14 +84,14 @@ def test_it_goes_where_the_animal_goes() -> None:
 def test_when_a_window_is_not_trusted() -> None:
     follower = Follower(SETTINGS, WIDTH, HEIGHT)
     follower.take(pose((300, 200, 0.9), (320, 210, 0.5)), whole=True)
-    window = Window(208, 112, 192)
+    window = Window(208, 112, 192, 192)
     assert follower.trusts(window, pose((300, 200, 0.9), (320, 210, 0.5)))
     assert follower.trusts(window, pose((300, 200, 0.9), (0, 0, 0.5)))  # nobody expects the second
     assert not follower.trusts(window, pose((300, 200, 0.5), (320, 210, 0.9)))  # the first fell
     assert not follower.trusts(window, pose((208 + 47, 200, 0.9), (320, 210, 0.5)))
     assert not follower.trusts(window, pose((300, 112 + 192 - 47, 0.9), (320, 210, 0.5)))
     assert not follower.trusts(window, pose((300, 200, 0.9), (208 + 150, 210, 0.9)))
-    edge = Window(WIDTH - 192, 0, 192)
+    edge = Window(WIDTH - 192, 0, 192, 192)
     assert follower.trusts(edge, pose((WIDTH - 2, 3, 0.9), (0, 0, 0.5)))  # the window's edge is the frame's
 
 
@@ -169,32 +184,41 @@ def test_an_animal_that_is_gone_is_looked_for_in_growing_batches() -> None:
 
 def test_every_so_often_a_whole_frame() -> None:
     frames = spots([(100, 100)] * 40)
-    run, _ = follow(frames, 8, FollowSettings(sides=(192,), check_every=10))
+    run, _ = follow(frames, 8, FollowSettings(sides=(192,), margin_px=48, check_every=10))
     assert (run.counts.windows, run.counts.whole, run.counts.checks, run.counts.disagreed) == (36, 4, 3, 0)
     frames[:, 100, 100] = 200
     frames[:10, 400, 600] = 0
     frames[15:, 400, 600] = 255  # no window sees this
     engine = SpotEngine()
-    run = WindowedRun(engine, FollowSettings(sides=(192,), check_every=10), WIDTH, HEIGHT, 40)
+    run = WindowedRun(engine, FollowSettings(sides=(192,), margin_px=48, check_every=10), WIDTH, HEIGHT, 40)
     poses = run.run(frames, "gray8")
     assert (poses[:20, 0, 0] == 100).all()
     assert (poses[20:, 0, 0] == 600).all()
     assert run.counts.disagreed == 1
 
 
-def test_a_network_answers_alike_for_a_part_that_begins_at_a_multiple_of_16(bundle, rng) -> None:
-    frame = rng.integers(0, 256, (1, 20, 20, 1), np.uint8).repeat(16, 1).repeat(16, 2)
+@pytest.mark.parametrize("rest", [0, 1, 2, 7])
+def test_a_network_answers_alike_for_windows_and_only_for_them(bundle, rng, rest: int) -> None:
+    side = 320 + rest
+    frame = rng.integers(0, 256, (21, 21, 1), np.uint8).repeat(16, 0).repeat(16, 1)[:side, :side]
     network = build_network(bundle, pixel_format="gray8", decode=False)
 
-    def middle(pixels: NDArray[np.uint8], x: int, y: int) -> NDArray[np.float32]:
-        """Part map round the frame's middle, given by a part that begins at a place."""
-        rows, columns = ((160 - begin) // 8 for begin in (y, x))
-        return np.asarray(network(np.ascontiguousarray(pixels))[0])[0, rows - 1 : rows + 1, columns - 1 : columns + 1]
+    def middle(window: Window) -> NDArray[np.float32]:
+        """Part map round the frame's middle, (160, 160), as a window of it gives it."""
+        maps = np.asarray(network(np.ascontiguousarray(window.cut(frame)[None]))[0])[0]
+        row, column = (160 - window.y) // 8, (160 - window.x) // 8
+        return np.asarray(maps[row - 1 : row + 1, column - 1 : column + 1])
 
-    whole = middle(frame, 0, 0)
-    aligned = np.abs(middle(frame[:, 48:272, 48:272], 48, 48) - whole).max()
-    shifted = np.abs(middle(frame[:, 56:280, 56:280], 56, 56) - whole).max()
-    assert aligned < 0.1 * shifted
+    follower = Follower(FollowSettings(sides=(224,)), side, side)
+    follower.take(pose((160, 160, 0.9)), whole=True)
+    window = follower.window()
+    assert window is not None
+    whole = middle(Window(0, 0, side, side))
+    alike = np.abs(middle(window) - whole).max()
+    shifted = np.abs(middle(Window(window.x + 8, window.y + 8, window.width, window.height)) - whole).max()
+    assert alike < 0.1 * shifted
+    if rest == 2:  # the first pool begins a pixel earlier than in a window whose sides are multiples of 16
+        assert alike < 0.2 * np.abs(middle(Window(window.x, window.y, 224, 224)) - whole).max()
 
 
 def test_the_windows_of_the_clip_agree_with_whole_frames(openfield_clip: Path, lmtracker_folder: Path) -> None:
@@ -206,7 +230,7 @@ def test_the_windows_of_the_clip_agree_with_whole_frames(openfield_clip: Path, l
         frames = np.stack([pixels.copy() for _, pixels in islice(reader.frames(), 100, 105)])
     engine.prepare(HEIGHT, WIDTH, "gray8", [5])
     whole = engine.run(frames, "gray8")
-    run = WindowedRun(engine, SETTINGS, WIDTH, HEIGHT, 5)
+    run = WindowedRun(engine, FollowSettings(), WIDTH, HEIGHT, 5)
     found = run.run(frames, "gray8")
     confident = whole[:, 0, 2] >= 0.6
     assert confident.any()

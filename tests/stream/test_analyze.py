@@ -81,14 +81,14 @@ def test_the_poses_of_the_clip_are_those_of_model_check(openfield_clip: Path, lm
     from posestream.inference.engine import TensorFlowEngine
     from posestream.inference.models import load_model
 
-    frames = np.stack(list(islice(video_frames(openfield_clip, (320, 240)), 8)))[..., :1]
+    frames = np.stack(list(islice(video_frames(openfield_clip, (320, 240)), 4)))[..., :1]
     bundle = load_model(lmtracker_folder)
-    expected, _ = run_batches(TensorFlowEngine(bundle), np.ascontiguousarray(frames), "gray8", 4)
-    settings = AnalyzeSettings(model=lmtracker_folder, output=tmp_path, batch_size=4, framing=Framing(scale=0.5))
-    analyses = Analyses([openfield_clip], settings, show=lambda done: analyses.stop() if done.done == 8 else None)
-    assert analyses.run()["videos"][0]["frames"] == 8
+    expected, _ = run_batches(TensorFlowEngine(bundle), np.ascontiguousarray(frames), "gray8", 2)
+    settings = AnalyzeSettings(model=lmtracker_folder, output=tmp_path, batch_size=2, framing=Framing(scale=0.5))
+    analyses = Analyses([openfield_clip], settings, show=lambda done: analyses.stop() if done.done == 4 else None)
+    assert analyses.run()["videos"][0]["frames"] == 4
     [partial] = tmp_path.glob("*.partial")
-    found = np.frombuffer(partial.read_bytes().split(b"\n", 1)[1]).reshape(8, -1, 3)
+    found = np.frombuffer(partial.read_bytes().split(b"\n", 1)[1]).reshape(4, -1, 3)
     np.testing.assert_allclose(found[..., :2], expected[..., :2] * 2 + 0.5, atol=1e-3)
     np.testing.assert_allclose(found[..., 2], expected[..., 2], atol=1e-6)
 
