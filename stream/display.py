@@ -161,7 +161,8 @@ def print_analysis(result: dict[str, Any]) -> None:
         console.print(f"{video['video']}: {text}", markup=False)
         if follow := video.get("follow"):
             text = f"{follow['windows']} frames by a window, {follow['whole']} whole"
-            text += f"; of {follow['checks']} checks {follow['disagreed']} found it elsewhere"
+            if follow["checks"]:
+                text += f"; of {follow['checks']} checks {follow['disagreed']} found it elsewhere"
             console.print(f"  {text}", markup=False)
         if video["state"] == "done":
             for file in video["files"]:
