@@ -17,10 +17,18 @@ WIDTH, HEIGHT = 80, 48
 QUARTER_TURN = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
 
 
-def write(path: Path, pictures: list[np.ndarray], pixel_format: str, full_range: bool = False, **options: str) -> Path:
+def write(
+    path: Path,
+    pictures: list[np.ndarray],
+    pixel_format: str,
+    full_range: bool = False,
+    codec: str = "libx264",
+    **options: str,
+) -> Path:
     """Write RGB pictures without loss but for what the pixel format takes."""
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=25, options={"qp": "0", "preset": "ultrafast"})
+        lossless = {"qp": "0", "preset": "ultrafast"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=25, options=lossless)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixel_format
         if full_range:
@@ -70,6 +78,18 @@ def test_grey_videos_are_those_of_opencv(grey, tmp_path: Path, pixel_format: str
     assert numbers == list(range(FRAMES))
     assert problem == ""
     assert pixels.shape[-1] == 1
+    np.testing.assert_array_equal(np.broadcast_to(pixels, (FRAMES, HEIGHT, WIDTH, 3)), opencv(path))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "ending"),
+    [("ffv1", "gray", "mkv"), ("mjpeg", "yuvj420p", "avi"), ("rawvideo", "gray", "avi"), ("ffv1", "yuv420p", "mkv")],
+)
+def test_grey_of_other_codecs_is_that_of_opencv(
+    grey, tmp_path: Path, codec: str, pixel_format: str, ending: str
+) -> None:
+    path = write(tmp_path / f"grey.{ending}", grey, pixel_format, codec=codec)
+    _, pixels, _ = read(path)
     np.testing.assert_array_equal(np.broadcast_to(pixels, (FRAMES, HEIGHT, WIDTH, 3)), opencv(path))
 
 
