@@ -24,7 +24,7 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo
-from posestream.stream.wire.priority import set_priority
+from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
 from posestream.stream.wire.tables import FrameState
@@ -45,7 +45,7 @@ class DiskError(Exception):
 class CameraRole:
     """One camera: see `posestream.stream.wire.process.Role`."""
 
-    usage_errors: tuple[type[Exception], ...] = (CameraError, EncoderError, EndpointError, DiskError)
+    usage_errors: tuple[type[Exception], ...] = (CameraError, EncoderError, EndpointError, DiskError, CpusError)
     failures: tuple[type[Exception], ...] = (CameraError, RecordingError, DiskFullError)
 
     def __init__(self) -> None:
@@ -64,6 +64,7 @@ class CameraRole:
         if not isinstance(job, CameraJob):
             raise TypeError(f"a camera process was given a {type(job).__name__}")
         set_priority("camera")
+        cpus = set_cpus(job.cpus) if job.cpus else None
         cv2.setNumThreads(1)  # its work is small here, and a pool of threads would wait for cores that the network has
         self._job = job
         self._keys = keys
@@ -95,7 +96,8 @@ class CameraRole:
         self._capture = CaptureThread(
             self._camera, camera_format, self._publisher, info, job.session, job.timeout_s, job.reconnect_s
         )
-        return Armed(stream=info, details=_details(camera_format, job))
+        details = _details(camera_format, job)
+        return Armed(stream=info, details=details if cpus is None else details | {"cpus": cpus})
 
     def start(self, start: Start) -> None:
         """Make the files and let the camera run."""

@@ -23,7 +23,7 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import InferenceJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
-from posestream.stream.wire.priority import set_priority
+from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError
 
@@ -39,7 +39,7 @@ class ConnectionLostError(Exception):
 class InferenceRole:
     """One network for any number of cameras: see `posestream.stream.wire.process.Role`."""
 
-    usage_errors: tuple[type[Exception], ...] = (ModelError, EndpointError, ConnectionLostError)
+    usage_errors: tuple[type[Exception], ...] = (ModelError, EndpointError, ConnectionLostError, CpusError)
     failures: tuple[type[Exception], ...] = (ModelError,)
 
     def __init__(self) -> None:
@@ -53,6 +53,7 @@ class InferenceRole:
         if not isinstance(job, InferenceJob):
             raise TypeError(f"an inference process was given a {type(job).__name__}")
         set_priority("network")  # its threads would take every core, and the camera's time with them
+        cpus = set_cpus(job.cpus) if job.cpus else None
         context: zmq.Context[Any] = zmq.Context.instance()
         source = (Path(job.rig_folder) / Path(job.model).expanduser()).absolute()
         bundle = load_model(source)
@@ -70,7 +71,9 @@ class InferenceRole:
         )
         self._receiver = Receiver(context, job.session, job.streams, self._batcher, self._publisher, keys)
         began = time.monotonic()
-        engine = TensorFlowEngine(bundle, precision=job.precision, threads=job.threads)
+        # On Linux TensorFlow counts the cores that it may run on, on Windows those that there are
+        threads = job.threads or (len(cpus) if cpus is not None else None)
+        engine = TensorFlowEngine(bundle, precision=job.precision, threads=threads)
         for shape in {(info.height, info.width, info.pixel_format) for info in job.streams}:
             engine.prepare(*shape, batch_sizes=_batch_sizes(job))
         warm_up_s = time.monotonic() - began
@@ -84,6 +87,8 @@ class InferenceRole:
             "precision": engine.precision,
             "warm_up_s": round(warm_up_s, 2),
         }
+        if cpus is not None:
+            details |= {"cpus": cpus, "threads": threads}
         return Armed(endpoint=self._publisher.endpoint, details=details)
 
     @staticmethod

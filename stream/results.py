@@ -10,7 +10,7 @@ from posestream.stream.summary import summarize_camera
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import LOST_STATES
 
-__all__ = ["write_results"]
+__all__ = ["losses", "write_results"]
 
 Values = dict[str, dict[str, Any]]
 
@@ -79,7 +79,8 @@ def write_results(
             problems.append(f"camera {name}: results can't be written: {error}")
             cameras.setdefault(name, {})
         cameras[name]["counters"] = values[f"camera:{name}"].get(name, {}) | values.get("poses", {}).get(name, {})
-    problems += _losses(cameras, rig)
+    every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
+    problems += losses(cameras, every_frame=every_frame)
     summary = {
         "session": session.id,
         "folder": str(session.folder),
@@ -100,16 +101,15 @@ def write_results(
     return summary
 
 
-def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
+def losses(cameras: dict[str, Any], *, every_frame: bool) -> list[str]:
     """Say what was lost against what was asked for: frames in any case, poses where every frame was to have one."""
     texts = []
-    every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     for name, camera in cameras.items():
-        frames, poses = camera.get("frames", {}), camera.get("poses", {})
+        frames, poses, counters = camera.get("frames", {}), camera.get("poses", {}), camera.get("counters") or {}
         for state in LOST_STATES:
             if frames.get(state):
                 texts.append(f"camera {name}: {frames[state]} frames are not in the video ({state})")
-        unwritten = camera["counters"].get("captured", 0) - frames.get("captured", 0)
+        unwritten = counters.get("captured", 0) - frames.get("captured", 0)
         if frames and unwritten > 0:
             texts.append(f"camera {name}: {unwritten} frames were delivered and have no row in frames.csv")
         if every_frame and poses.get("skipped"):
@@ -117,6 +117,6 @@ def _losses(cameras: dict[str, Any], rig: Rig) -> list[str]:
             texts.append(f"camera {name}: every frame was to get a live pose; skipped were {causes}")
         if poses.get("unexplained"):
             texts.append(f"camera {name}: {poses['unexplained']} frames have neither a pose nor a word why")
-        if camera["counters"].get("poses_lost"):
-            texts.append(f"camera {name}: {camera['counters']['poses_lost']} poses did not reach the pose recorder")
+        if counters.get("poses_lost"):
+            texts.append(f"camera {name}: {counters['poses_lost']} poses did not reach the pose recorder")
     return texts

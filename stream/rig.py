@@ -57,6 +57,7 @@ def _address(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 MiB = Annotated[int, Field(ge=1, le=2**20)]
+Cpus = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Corner = Annotated[list[Annotated[float, Field(ge=-65_535, le=65_535)]], Field(min_length=2, max_length=2)]
 
 
@@ -169,6 +170,8 @@ class CameraTable(BaseModel):
     """Seconds for which a camera that was lost is looked for before the run ends; 0: it ends at once."""
     publish_queue_mib: MiB = 64
     """MiB of raw frames that may wait for one reader."""
+    cpus: Cpus | None = None
+    """Numbers of the cores that the camera's process is kept to (Linux and Windows); by default the system chooses."""
     recording: dict[str, Any] = {}
     """What this camera has otherwise than `[recording]`."""
     view: ViewTable | None = None
@@ -203,7 +206,9 @@ class InferenceTable(_Table):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Numbers that the network computes with."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Threads of the network; by default the engine's own choice."""
+    """Threads of the network; by default as many as `cpus` has, or else the engine's own choice."""
+    cpus: Cpus | None = None
+    """Numbers of the cores that inference is kept to (Linux and Windows); by default the system chooses."""
     backfill: bool = False
     """Whether the frames that got no live pose get one from the video when the run has ended."""
     remote: bool = False

@@ -17,7 +17,7 @@ from posestream.stream.rig import Rig
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
 from posestream.stream.wire.sensor import SensorPatch
 
-__all__ = ["OutputError", "Session", "check_output", "sensor_patches", "write_json"]
+__all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches", "write_json"]
 
 SESSION_FORMAT = 1
 PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python", "pyzmq", "tensorflow")
@@ -73,6 +73,11 @@ def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:
     return msgspec.convert(record["cameras"][camera]["stream"].get("sensor", []), tuple[SensorPatch, ...])
 
 
+def remote_folder(session: Path, camera: str) -> PurePosixPath:
+    """Folder of a session's camera on another machine, from where its process runs there."""
+    return PurePosixPath("recordings", session.name, camera)
+
+
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -123,7 +128,7 @@ class Session:
 
     def remote_folder(self, camera: str) -> PurePosixPath:
         """Folder of a camera on another machine, from where its process runs there."""
-        return PurePosixPath("recordings", self.folder.name, camera)
+        return remote_folder(self.folder, camera)
 
     def begin(self, details: dict[str, Any]) -> None:
         """Make the folder and `session.json`, with what the processes said when they were armed.

@@ -14,6 +14,8 @@ from posestream.stream.wire.tables import FrameState
 
 __all__ = ["summarize_camera"]
 
+RECONNECTED = r"camera reconnected after ([0-9.]+) s"
+"""Note of the first frame after a gap."""
 PERCENTILES = (50, 90, 99)
 STAGES = (
     ("exposure_to_sent", "captured_ns", "sent_ns"),
@@ -42,7 +44,8 @@ def summarize_camera(
     tables
         Its tables.
     counters
-        What its process counted.
+        What its process counted; empty where nobody knows it any more. Then the tables alone say what they can, and
+        the rest is None.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def summarize_camera(
         "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in FrameState},
         "pose_states": tables.pose_states,
         "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames)},
-        "gaps": {"count": int(counters.get("disconnects") or 0), "ms": int(counters.get("gap_ms") or 0)},
+        "gaps": _gaps(frames, counters),
         "notes": int((frames["note"].fillna("") != "").sum()),
         "size": {"width": info.width, "height": info.height, "pixel_format": info.pixel_format},
     }
@@ -69,11 +72,11 @@ def summarize_camera(
             "bytes": size,
             "compression": round(recorded * info.frame_bytes / size, 1) if size else None,
         }
-    if "clock_restarts" in counters:
-        residual = (frames["arrived_ns"] - frames["captured_ns"]).dropna()
+    residual = (frames["arrived_ns"] - frames["captured_ns"]).dropna()
+    if "clock_restarts" in counters or (not counters and residual.any()):
         summary["clock"] = {
-            "drift_ppm": counters["clock_drift_ppm"],
-            "restarts": counters["clock_restarts"],
+            "drift_ppm": counters.get("clock_drift_ppm"),
+            "restarts": counters.get("clock_restarts"),
             "residual_ms": _percentiles(residual) if len(residual) else {},
         }
     summary["remarks"] = list(_remarks(summary, counters.get("rate_asked_hz")))
@@ -96,6 +99,13 @@ def _poses(poses: pd.DataFrame, skipped: pd.DataFrame, captured: "pd.Series[Any]
         else {},
         "batch_size": {str(size): int(n) for size, n in poses["batch_size"].value_counts().sort_index().items()},
     }
+
+
+def _gaps(frames: pd.DataFrame, counters: Mapping[str, Any]) -> dict[str, int]:
+    if "disconnects" in counters:
+        return {"count": int(counters["disconnects"]), "ms": int(counters["gap_ms"])}
+    seconds = frames["note"].str.extract(RECONNECTED, expand=False).dropna().astype(float)
+    return {"count": len(seconds), "ms": round(seconds.sum() * 1e3)}
 
 
 def _rate(frames: pd.DataFrame) -> float | None:

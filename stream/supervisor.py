@@ -32,6 +32,7 @@ from posestream.stream.wire.jobs import (
 )
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
+from posestream.stream.wire.priority import CpusError, check_cpus
 from posestream.stream.wire.reserve import DiskReserve
 from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint
 from posestream.stream.wire.tables import LineWriter
@@ -130,6 +131,7 @@ class Supervisor:
             Where something broke before anything was recorded.
         """
         try:
+            self._check_cpus()
             check_output(self._output, self._rig.session.min_free_gib)
             keys_folder = self._keys_folder()
             keys = load_keys(keys_folder) if keys_folder is not None else None
@@ -166,6 +168,16 @@ class Supervisor:
         remote = [child.title for child in self._children if child.remote]
         if remote and rig.network.control is None:
             raise WrongUseError(f"network.control: missing; {', '.join(remote)} joins from another machine")
+
+    def _check_cpus(self) -> None:
+        """See that this machine has the cores of the processes that are started here."""
+        tables = {f"cameras.{name}": table for name, table in self._rig.cameras.items()}
+        for key, table in (tables | {"inference": self._rig.inference}).items():
+            if table is not None and table.cpus is not None and not table.remote:
+                try:
+                    check_cpus(table.cpus)
+                except CpusError as error:
+                    raise WrongUseError(f"{key}.{error}") from error
 
     def _keys_folder(self) -> Path | None:
         keys = self._rig.network.keys
@@ -243,6 +255,7 @@ class Supervisor:
             publish_queue_bytes=table.publish_queue_mib * 2**20,
             timeout_s=table.timeout_s,
             reconnect_s=table.reconnect_s,
+            cpus=tuple(table.cpus or ()),
             window=WINDOW_BATCHES * (self._rig.inference.batch_size if self._rig.inference is not None else 1),
         )
 
@@ -262,6 +275,7 @@ class Supervisor:
             queue_bytes=table.queue_mib * 2**20,
             precision=table.precision,
             threads=table.threads,
+            cpus=tuple(table.cpus or ()),
         )
 
     def _pose_job(self) -> PoseRecorderJob:

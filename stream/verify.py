@@ -85,13 +85,25 @@ def verify_session(folder: Path) -> dict[str, Any]:
     for name, details in session["cameras"].items():
         if session["rig"]["cameras"][name]["remote"]:
             continue
-        found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"])
+        said = _camera_summary(folder / "summary.json", name)
+        found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
         problems += [f"camera {name}: {problem}" for problem in found]
     return {"session": session["id"], "state": session["state"], "problems": problems, "cameras": cameras}
 
 
+def _camera_summary(path: Path, camera: str) -> dict[str, Any]:
+    """Read what `summary.json` says of a camera; nothing where the run was cut off before it was written."""
+    if not path.exists():
+        return {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["cameras"][camera]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {"unreadable": f"{type(error).__name__}: {error}"}
+    return said if isinstance(said, dict) else {}
+
+
 def _verify_camera(
-    folder: Path, video: str | None, inference: dict[str, Any] | None
+    folder: Path, video: str | None, inference: dict[str, Any] | None, said: dict[str, Any]
 ) -> tuple[list[str], dict[str, Any]]:
     problems = [f"{table.name} was cut short in its last line" for table in cut_tables(folder)]
     try:
@@ -116,6 +128,7 @@ def _verify_camera(
                 problems += _deeplabcut_files(folder / stem, recorded_poses(frames, poses, backfilled))
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
+        problems += _summary(frames, said)
     except (OSError, ValueError, KeyError) as error:
         return [*problems, f"{type(error).__name__}: {error}"], {}
     return problems, counts
@@ -215,6 +228,20 @@ def _pose_states(frames: pd.DataFrame, poses: pd.DataFrame | None, backfilled: p
         if len(wrong):
             first = wrong[0] + 1
             yield f"frames.csv: {len(wrong)} rows say {state.value}, against the tables of poses; first row {first}"
+
+
+def _summary(frames: pd.DataFrame, said: dict[str, Any]) -> Iterator[str]:
+    """See that the summary counts what is in the table."""
+    if "unreadable" in said:
+        yield f"summary.json can't be read: {said['unreadable']}"
+    found = {"captured": int(frames["seq"].notna().sum())} | frames["state"].value_counts().to_dict()
+    for state, number in said.get("frames", {}).items():
+        if number != found.get(state, 0):
+            yield f"summary.json says {number} frames {state}, frames.csv says {found.get(state, 0)}"
+    poses = frames[COLUMN].value_counts().to_dict() if COLUMN in frames else {}
+    for state, number in said.get("pose_states", {}).items() if poses else ():
+        if number != poses.get(state, 0):
+            yield f"summary.json says {number} frames with pose {state}, frames.csv says {poses.get(state, 0)}"
 
 
 def _number_of(seq: "pd.Series[int]", table: pd.DataFrame | None) -> Indices:

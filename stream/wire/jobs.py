@@ -117,6 +117,8 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     """Seconds for which a camera that was lost is looked for; 0: the run ends at once."""
     window: int = 16
     """Frames that may be on their way through inference, for a camera that waits for it."""
+    cpus: tuple[int, ...] = ()
+    """Cores that the process is kept to; none: the system chooses."""
 
 
 class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="inference"):
@@ -136,6 +138,8 @@ class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", t
     """Bytes of raw frames that may wait for the engine in `every-frame` before the oldest is skipped."""
     precision: Literal["float32", "bfloat16", "float16"]
     threads: int | None
+    cpus: tuple[int, ...] = ()
+    """Cores that the process is kept to; none: the system chooses."""
 
 
 class PoseRecorderJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="poses"):

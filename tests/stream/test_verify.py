@@ -348,6 +348,29 @@ def test_recovering_makes_a_session_that_verifies(session: Path, harm) -> None:
         if without_pose_states(now) != without_pose_states(data) and data and "DLC" not in name:
             assert (originals / name).read_bytes() == data
     assert recover_session(session) == []
+    frames = pd.read_csv(session / "top" / "frames.csv")
+    summary = json.loads((session / "summary.json").read_text())
+    said = summary["cameras"]["top"]
+    assert {k: n for k, n in said["frames"].items() if n and k != "captured"} == frames[
+        "state"
+    ].value_counts().to_dict()
+    assert said["pose_states"] == {s: int((frames["pose"] == s).sum()) for s in ("live", "backfilled", "none")}
+    said["frames"]["recorded"] += 1
+    (session / "summary.json").write_text(json.dumps(summary))
+    [problem] = verify_session(session)["problems"]
+    assert "summary.json says" in problem
+
+
+def test_recovering_keeps_what_the_run_still_wrote_of_its_summary(session: Path) -> None:
+    counters = {"unsent": 7, "disconnects": 2, "gap_ms": 40}
+    written = {"ended": "seconds", "seconds": 1.2, "problems": [], "cameras": {"top": {"counters": counters}}}
+    (session / "summary.json").write_text(json.dumps(written))
+    open_again(session)
+    recover_session(session)
+    summary = json.loads((session / "summary.json").read_text())
+    assert (summary["ended"], summary["seconds"]) == ("seconds", 1.2)
+    assert summary["cameras"]["top"]["counters"] == counters
+    assert summary["cameras"]["top"]["gaps"] == {"count": 2, "ms": 40}
 
 
 def test_a_session_that_is_being_written_is_left_alone(session: Path) -> None:
@@ -380,3 +403,13 @@ def test_when_everything_is_killed_at_once_the_session_can_be_recovered(
     assert status == 0, out
     counts = json.loads(out)["cameras"]["top"]
     assert counts["recorded"] == counts["decoded"] >= rows - 1
+    summary = json.loads((folder / "summary.json").read_text())
+    top = summary["cameras"]["top"]
+    assert top["frames"]["recorded"] == counts["recorded"]
+    assert top["poses"]["recorded"] == counts["poses"] == top["pose_states"]["live"]
+    assert top["poses"]["unexplained"] == 0
+    assert top["latency_ms"]["exposure_to_subscriber"]["p50"] > 0
+    assert summary["ended"] == "cut off"
+    assert summary["exit_status"] == 1
+    assert summary["seconds"] is top["counters"] is summary["inference"] is None  # they died with the processes
+    assert list(folder.rglob("reserve")) == []
