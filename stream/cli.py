@@ -398,8 +398,11 @@ def model_info(source: Path, as_json: bool) -> None:
     "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Without --against: how many."
 )
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512))
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
 @click.option(
-    "--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
+    help="float32 with --against, auto otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def model_check(source: Path, as_json: bool, **options: Any) -> None:
