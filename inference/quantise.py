@@ -4,7 +4,9 @@ Post-training quantisation by NNCF: the ranges of the activations are those of f
 heads and the decoder stay as they are; they cost little, and logits of eight bits would make cells tie.
 """
 
+import contextlib
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +72,7 @@ def quantise(bundle: ModelBundle, frames: Frames) -> Any:
     OpenVinoEngine.candidates(bundle)  # refuses what OpenVINO does not run
     graph = read_graph(import_openvino().Core(), bundle)
     graph.reshape([1, *frames.shape[1:]])
-    with unreported():
+    with unreported(), contextlib.redirect_stdout(sys.stderr):  # its progress bars are no result
         quantised = nncf.quantize(
             graph,
             nncf.Dataset([frame[None] for frame in frames]),

@@ -432,7 +432,7 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     "--calibrate", "video", required=True, type=click.Path(path_type=Path), help="A video like those it will see."
 )
 @click.option("--output", metavar="BUNDLE", type=click.Path(path_type=Path), help="A new bundle; else MODEL's own.")
-@click.option("--size", metavar="WIDTHxHEIGHT", help="Shrink the frames to this size; the video's by default.")
+@click.option("--size", metavar="WIDTHxHEIGHT", help="Size that the network will get; by default the video's.")
 @click.option("--frames", default=48, show_default=True, type=click.IntRange(1, 1024), help="To calibrate on.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def model_optimize(source: Path, precision: str, size: str | None, as_json: bool, **options: Any) -> None:  # noqa: ARG001

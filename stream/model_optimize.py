@@ -24,13 +24,13 @@ def optimise_model(
     source
         The model: a bundle, which gets the graph, or what DeepLabCut left, whose bundle in the cache gets it.
     video
-        What it is to be good at; of the frames taken, every other one is kept back for the measurement.
+        Frames like those that it will run on; of the frames taken, every other one is kept back for the measurement.
     output
         A new bundle that gets the graph instead.
     frames
         Number to calibrate on.
     size
-        Width and height in pixels to shrink the frames to; None: as they are.
+        Width and height in pixels to shrink the frames to, best those that the network will get; None: as they are.
 
     Raises
     ------
