@@ -45,7 +45,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, random_model: Path) -> Pa
         (work / "rig.toml").write_text(head + text)
         return work / "rig.toml"
 
-    command = [POSESTREAM, "run", str(write_rig(rig, random_model)), "--json"]
+    slow = 'engine = "tensorflow"\nprecision = "float32"\n'  # a faster engine may skip too few frames for the tests
+    command = [POSESTREAM, "run", str(write_rig(rig, random_model, slow)), "--json"]
     run = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=120, check=True)
     return Path(json.loads(run.stdout)["folder"])
 
