@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OK, FAILED, WRONG_USE = 0, 1, 2
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DEMO_MODEL_HINT = (
     "the demo needs a network; the package lmtracker (MIT licence) ships one that a lab trained: "
     "pip install --no-deps --target .cache/lmtracker lmtracker==0.1.0, or name your own with --model FOLDER"
@@ -303,6 +304,8 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     "--window-check", "check_every", default=100, show_default=True, type=click.IntRange(min=1), help="In frames."
 )
 @click.option("--overwrite", is_flag=True, help="Analyse again what has results.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS))
 @click.option("--threads", type=click.IntRange(min=1), help="Cores that the network may use; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def analyze(
@@ -401,7 +404,7 @@ def model_info(source: Path, as_json: bool) -> None:
 @click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
+    type=click.Choice(PRECISIONS),
     help="float32 with --against, auto otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
