@@ -55,6 +55,9 @@ class AnalyzeSettings:
     """How a window follows the animal; by default the network sees whole frames."""
     overwrite: bool = False
     """Whether a video that has results is analysed again."""
+    engine: str = "auto"
+    precision: str = "auto"
+    """Engine and precision, as `posestream.inference.engines.open_engine` takes them."""
     threads: int | None = None
     """Cores that the engine may use."""
 
@@ -178,17 +181,20 @@ class Analyses:
 
     def _cut_off(self, partial: Path, video: Path, bundle: "ModelBundle") -> bool:
         """Whether the results that are there were about to be replaced by these."""
-        return partial.exists() and is_of(partial, self._origin(video, self._engine(bundle), bundle))
+        return partial.exists() and is_of(partial, self._origin(video, bundle))
 
-    def _origin(self, video: Path, engine: "Engine", bundle: "ModelBundle") -> dict[str, Any]:
-        """All that the poses depend on; a partial file of others is not gone on with."""
+    def _origin(self, video: Path, bundle: "ModelBundle") -> dict[str, Any]:
+        """All that the poses depend on; a partial file of others is not gone on with.
+
+        Engine and precision are as they were asked for: what `auto` takes is remembered.
+        """
         stat = video.stat()
         return {
             "posestream_partial": 1,
             "video": {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns},
             "model_sha256": bundle.digest(),
-            "engine": engine.name,
-            "precision": engine.precision,
+            "engine": self._settings.engine,
+            "precision": self._settings.precision,
             "bodyparts": list(bundle.spec.bodyparts),
             "framing": msgspec.to_builtins(self._settings.framing),
             "follow": msgspec.to_builtins(self._settings.follow),
@@ -197,10 +203,11 @@ class Analyses:
     def _engine(self, bundle: "ModelBundle") -> "Engine":
         """Give the engine, which is opened when the first video needs it."""
         if self._opened is None:
-            from posestream.inference.engine import TensorFlowEngine
+            from posestream.inference.engines import open_engine
 
             self._tell("loading the network")
-            self._opened = TensorFlowEngine(bundle, "float32", self._settings.threads)
+            asked = self._settings
+            self._opened = open_engine(bundle, asked.engine, asked.precision, asked.threads)
         return self._opened
 
     def _analyse(
@@ -212,7 +219,7 @@ class Analyses:
         windows = None if follow is None else WindowedRun(engine, follow, *size, batch_size)
         poses = PartialPoses(
             partial,
-            self._origin(video, engine, bundle),
+            self._origin(video, bundle),
             width=3 * len(bundle.spec.bodyparts),
             batch_size=batch_size,
         )

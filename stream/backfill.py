@@ -177,17 +177,17 @@ class Backfill:
     # The network: the one that gave the live poses, unless somebody says otherwise.
 
     def _engine(self) -> "Engine":
-        from posestream.inference.engine import TensorFlowEngine
+        from posestream.inference.engines import open_engine
         from posestream.inference.errors import ModelError
         from posestream.inference.models import load_model
 
-        inference, before = self._session["inference"], self._session.get("backfill", {})
+        before = self._session.get("backfill", {})
         path = self._model or self._recorded_model()
         try:
             bundle = load_model(path)
             digest, spec = bundle.digest(), bundle.spec
             self._check_model(path, digest, spec.bodyparts)
-            engine = TensorFlowEngine(bundle, inference["precision"])
+            engine = open_engine(bundle, *self._engine_of(digest))
         except ModelError as error:
             raise BackfillError(str(error)) from error
         about = {
@@ -201,6 +201,13 @@ class Backfill:
         self._session["backfill"] = before | about
         write_json(self._folder / "session.json", self._session)
         return engine
+
+    def _engine_of(self, digest: str) -> tuple[str, str]:
+        """Engine and precision: the session's own for its network; for another one what its rig asked for."""
+        inference, rig = self._session["inference"], self._session["rig"]["inference"]
+        if inference.get("model_sha256", digest) == digest:
+            return inference["engine"], inference["precision"]
+        return rig.get("engine", "auto"), rig["precision"]
 
     def _recorded_model(self) -> Path:
         inference, rig = self._session["inference"], self._session["rig"]["inference"]
@@ -239,6 +246,7 @@ class Backfill:
         size = min(self._batch_size or self._session["rig"]["inference"]["batch_size"], len(camera.wanted))
         self._tell(f"camera {camera.name}: warming the network up")
         engine.prepare(camera.info.height, camera.info.width, camera.info.pixel_format, [size])
+        self._session["backfill"]["precision"] = engine.precision  # which may have been chosen only now
         frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
         table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
         left, began = set(camera.wanted.tolist()), time.monotonic()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OK, FAILED, WRONG_USE = 0, 1, 2
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DEMO_MODEL_HINT = (
     "the demo needs a network; the package lmtracker (MIT licence) ships one that a lab trained: "
     "pip install --no-deps --target .cache/lmtracker lmtracker==0.1.0, or name your own with --model FOLDER"
@@ -295,14 +296,12 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     type=int,
     help="Follow one animal with a window of this side, a multiple of 32 pixels; repeatable, the smallest that fits.",
 )
-@click.option("--window-margin", "margin_px", default=64, show_default=True, type=click.IntRange(min=0), help="Pixels.")
-@click.option(
-    "--window-threshold", "threshold", default=0.6, show_default=True, type=click.FloatRange(0, 1), help="Likelihood."
-)
-@click.option(
-    "--window-check", "check_every", default=100, show_default=True, type=click.IntRange(min=1), help="In frames."
-)
+@click.option("--window-margin", "margin_px", type=click.IntRange(min=0), help="Pixels; 64 by default.")
+@click.option("--window-threshold", "threshold", type=click.FloatRange(0, 1), help="Likelihood; 0.6 by default.")
+@click.option("--window-check", "check_every", type=click.IntRange(min=1), help="In frames; 100 by default.")
 @click.option("--overwrite", is_flag=True, help="Analyse again what has results.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS))
 @click.option("--threads", type=click.IntRange(min=1), help="Cores that the network may use; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def analyze(
@@ -310,9 +309,6 @@ def analyze(
     scale: float,
     crop: str | None,
     sides: tuple[int, ...],
-    margin_px: int,
-    threshold: float,
-    check_every: int,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -329,11 +325,15 @@ def analyze(
 
     try:
         framing = Framing(parse_region(crop) if crop else None, scale)
-        following = FollowSettings(sides=sides, margin_px=margin_px, threshold=threshold, check_every=check_every)
+        named = {name: options.pop(name) for name in ("margin_px", "threshold", "check_every")}
+        how = {name: value for name, value in named.items() if value is not None}
+        if how and not sides:
+            _fail("how the window follows was given, but no window: add --window SIDE", WRONG_USE)
+        follow = FollowSettings(sides=sides, **how) if sides else None
         videos = find_videos(given, options["output"])
     except (AnalyzeError, VideoError, ValueError) as error:
         _fail(str(error), WRONG_USE)
-    settings = AnalyzeSettings(framing=framing, follow=following if sides else None, **options)
+    settings = AnalyzeSettings(framing=framing, follow=follow, **options)
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         try:
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
@@ -398,8 +398,11 @@ def model_info(source: Path, as_json: bool) -> None:
     "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Without --against: how many."
 )
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512))
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
 @click.option(
-    "--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="float32 with --against, auto otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def model_check(source: Path, as_json: bool, **options: Any) -> None:
@@ -420,6 +423,35 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     else:
         print_check(result)
     sys.exit(OK if result["within_limits"] else FAILED)
+
+
+@model.command("optimize")
+@click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--precision", required=True, type=click.Choice(["int8"]))
+@click.option(
+    "--calibrate", "video", required=True, type=click.Path(path_type=Path), help="A video like those it will see."
+)
+@click.option("--output", metavar="BUNDLE", type=click.Path(path_type=Path), help="A new bundle; else MODEL's own.")
+@click.option("--size", metavar="WIDTHxHEIGHT", help="Size that the network will get; by default the video's.")
+@click.option("--frames", default=48, show_default=True, type=click.IntRange(1, 1024), help="To calibrate on.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def model_optimize(source: Path, precision: str, size: str | None, as_json: bool, **options: Any) -> None:  # noqa: ARG001
+    """Quantise MODEL to int8 and say how far its poses lie from float32's, and how much faster it is.
+
+    It needs NNCF: pip install "posestream[optimize]".
+    """
+    from posestream.inference.errors import ModelError
+    from posestream.stream.model_optimize import optimise_model, print_optimised
+
+    numbers = (size or "").split("x")
+    if size is not None and not (len(numbers) == 2 and all(number.isdigit() and int(number) for number in numbers)):
+        _fail(f"--size {size}: a size is width and height in pixels, such as 320x240", WRONG_USE)
+    try:
+        shrunk = (int(numbers[0]), int(numbers[1])) if size is not None else None
+        result = optimise_model(source, size=shrunk, **options)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    click.echo(json.dumps(result)) if as_json else print_optimised(result)
 
 
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:

@@ -273,6 +273,7 @@ class Supervisor:
             batch_size=table.batch_size,
             wait_ms=table.wait_ms,
             queue_bytes=table.queue_mib * 2**20,
+            engine=table.engine,
             precision=table.precision,
             threads=table.threads,
             cpus=tuple(table.cpus or ()),

@@ -10,8 +10,8 @@ import pytest
 
 from posestream.inference.analysis import video_poses
 from posestream.inference.check import run_batches
-from posestream.inference.engine import TensorFlowEngine
 from posestream.inference.framing import Framing, Region
+from posestream.inference.tensorflow_engine import TensorFlowEngine
 from posestream.inference.video_batches import SLOTS, VideoBatches
 from posestream.inference.video_reader import VideoReader
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from posestream.inference.engine import Engine, TensorFlowEngine
+from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
 from posestream.inference.following import Follower, FollowSettings, Window
 from posestream.inference.network import build_network
+from posestream.inference.tensorflow_engine import TensorFlowEngine
 from posestream.inference.video_reader import VideoReader
 from posestream.inference.windows import WindowedRun
 from posestream.stream.wire.messages import PixelFormat

@@ -78,13 +78,15 @@ def test_the_poses_of_the_clip_are_those_of_model_check(openfield_clip: Path, lm
     from itertools import islice
 
     from posestream.inference.check import run_batches, video_frames
-    from posestream.inference.engine import TensorFlowEngine
+    from posestream.inference.engines import open_engine
     from posestream.inference.models import load_model
 
     frames = np.stack(list(islice(video_frames(openfield_clip, (320, 240)), 4)))[..., :1]
     bundle = load_model(lmtracker_folder)
-    expected, _ = run_batches(TensorFlowEngine(bundle), np.ascontiguousarray(frames), "gray8", 2)
-    settings = AnalyzeSettings(model=lmtracker_folder, output=tmp_path, batch_size=2, framing=Framing(scale=0.5))
+    expected, _ = run_batches(open_engine(bundle, "openvino", "float32"), np.ascontiguousarray(frames), "gray8", 2)
+    settings = AnalyzeSettings(
+        model=lmtracker_folder, output=tmp_path, batch_size=2, framing=Framing(scale=0.5), precision="float32"
+    )
     analyses = Analyses([openfield_clip], settings, show=lambda done: analyses.stop() if done.done == 4 else None)
     assert analyses.run()["videos"][0]["frames"] == 4
     [partial] = tmp_path.glob("*.partial")
@@ -259,6 +261,7 @@ def test_wrong_use(posestream, random_model: Path, video: Path, tmp_path: Path) 
         ((video, "--crop", "1,2,3"), "X,Y,WIDTH,HEIGHT"),
         ((video, "--model", tmp_path / "none"), "No such model"),
         ((video, "--window", "100"), "multiple of 32"),
+        ((video, "--window-margin", "32"), "add --window"),
     ):
         status, _, err = posestream("analyze", "--model", random_model, *given).end()
         assert (status, says in err, "Traceback" in err) == (2, True, False), err
