@@ -53,7 +53,7 @@ class OpenVinoEngine:
 
     def __init__(self, bundle: ModelBundle, precision: Precision = "float32", threads: int | None = None) -> None:
         self._ov = import_openvino()
-        _refuse_frozen(bundle)
+        _refuse(bundle)
         self._bundle, self._precision = bundle, precision
         self._core = self._ov.Core()
         needed = CAPABILITIES.get(precision)
@@ -71,7 +71,7 @@ class OpenVinoEngine:
     @staticmethod
     def candidates(bundle: ModelBundle) -> tuple[Precision, ...]:
         """Precisions that `auto` times here: bfloat16 where the processor has it, and float32."""
-        _refuse_frozen(bundle)
+        _refuse(bundle)
         capabilities = import_openvino().Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         return ("bfloat16", "float32") if "BF16" in capabilities else ("float32",)
 
@@ -126,11 +126,16 @@ class OpenVinoEngine:
         return request
 
 
-def _refuse_frozen(bundle: ModelBundle) -> None:
+def _refuse(bundle: ModelBundle) -> None:
     if bundle.graph:
         raise ModelError(
             f"{bundle.spec.name} is a {bundle.spec.net_type}, which runs as the graph that DeepLabCut exported, and "
             "only on TensorFlow. Choose the engine tensorflow, or auto."
+        )
+    if bundle.spec.norm == "group":
+        raise ModelError(
+            f"{bundle.spec.name} has group norm, which OpenVINO takes minutes to compile and runs more slowly than "
+            "TensorFlow. Choose the engine tensorflow, or auto."
         )
 
 

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -99,3 +100,5 @@ def test_without_a_place_to_keep_it(bundle: ModelBundle, tmp_path: Path, monkeyp
 def test_what_cannot_run_says_why(bundle: ModelBundle) -> None:
     with pytest.raises(ModelError, match="engine tensorflow"):
         OpenVinoEngine(replace(bundle, graph=b"graph"))
+    with pytest.raises(ModelError, match="group norm"):
+        OpenVinoEngine(replace(bundle, spec=msgspec.structs.replace(bundle.spec, family="timm", norm="group")))
