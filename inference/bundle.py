@@ -292,6 +292,7 @@ class ModelBundle:
         for name in sorted(self.weights):
             digest.update(name.encode() + b"\0")
             digest.update(np.ascontiguousarray(self.weights[name], np.dtype("<f4")).data)
+        digest.update(self.graph)
         return digest.hexdigest()
 
     def save(self, folder: Path, dtype: StorageType = "float32") -> None:
