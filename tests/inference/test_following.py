@@ -119,7 +119,7 @@ def test_settings_that_can_not_be(side: int, margin: int, says: str) -> None:
 class SpotEngine:
     """Finds the brightest pixel, as sure as it is bright; keeps what it was asked."""
 
-    name, precision, bodyparts = "spot", "float32", ("spot",)
+    name, precision, reason, bodyparts = "spot", "float32", "", ("spot",)
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int]] = []
