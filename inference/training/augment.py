@@ -1,8 +1,8 @@
 """Cut and change pictures for training, and the body parts' places with them.
 
 First the picture is shrunk by areas, as a camera's binning would; then it is turned, mirrored and cut out in one step,
-and at last light, focus, noise, things in the way and compression change what it looks like. (0, 0) is the middle of the
-upper left pixel: a scaled place is (x + 0.5) * factor - 0.5.
+and at last light, focus, noise, things in the way and compression change what it looks like. (0, 0) is the middle of
+the upper left pixel: a scaled place is (x + 0.5) * factor - 0.5.
 """
 
 import io
@@ -92,6 +92,9 @@ def cut_out(
     seen = np.flatnonzero(np.isfinite(keypoints).all(axis=1))
     if seen.size and rng.random() < NEAR_ANIMAL:
         middle = keypoints[rng.choice(seen)] + rng.uniform(-0.4, 0.4, 2) * size
+    margin = 0.3 * size  # a piece shows some of what lies beyond the picture, but not much of it
+    half = np.array([width, height]) / 2
+    middle = np.clip(middle, np.minimum(margin, half), np.maximum(2 * half - margin, half))
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < TURNED else 0.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if mirror is not None and rng.random() < 0.5:
@@ -117,7 +120,7 @@ def change_looks(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     picture = pixels.astype(np.float32)
     if rng.random() < 0.8:  # light
         tint = rng.uniform(0.92, 1.08, 3) if rng.random() < 0.3 else np.ones(3)
-        picture = (picture * rng.uniform(0.6, 1.4) + rng.uniform(-25, 25)) * tint.astype(np.float32)
+        picture = (picture * rng.uniform(0.6, 1.25) + rng.uniform(-25, 25)) * tint.astype(np.float32)
     if rng.random() < 0.3:  # from one side
         across, down = rng.uniform(-0.35, 0.35, 2)
         ramp = 1 + across * np.linspace(-1, 1, width)[None, :] + down * np.linspace(-1, 1, height)[:, None]

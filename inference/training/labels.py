@@ -210,7 +210,7 @@ def _read_h5(path: Path) -> list[Row]:
     try:
         table: Any = pd.read_hdf(path)
         levels = list(table.columns.names)
-    except Exception as error:  # noqa: BLE001 - PyTables raises anything on a damaged file
+    except Exception as error:  # PyTables raises anything on a damaged file
         raise ModelError(f"{path} cannot be read: {error}. Copy it from the project again.") from error
     if "individuals" in levels:
         raise ModelError(f"{path} has labels of several animals; only those of one can be trained on.")
