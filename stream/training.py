@@ -79,6 +79,7 @@ def train_network(
     plan = TrainingPlan(
         steps=steps,
         learning_rate=learning_rate,
+        warm_up_steps=min(100, steps // 10),
         synthetic_share=arena_share,
         precision="mixed_bfloat16" if precision == "bfloat16" else "float32",
         seed=seed,
