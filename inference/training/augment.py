@@ -117,7 +117,7 @@ def change_looks(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     import cv2
 
     height, width = pixels.shape[:2]
-    picture = pixels.astype(np.float32)
+    picture: Any = pixels.astype(np.float32)
     if rng.random() < 0.8:  # light
         tint = rng.uniform(0.92, 1.08, 3) if rng.random() < 0.3 else np.ones(3)
         picture = (picture * rng.uniform(0.6, 1.25) + rng.uniform(-25, 25)) * tint.astype(np.float32)
@@ -142,7 +142,7 @@ def change_looks(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         grey = rng.random() < 0.5
         noise = rng.standard_normal((height, width, 1 if grey else 3), dtype=np.float32)
         picture = picture + noise * np.float32(rng.uniform(0.5, 8))
-    changed = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    changed: Pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     compressed = rng.random()
     if compressed < 0.25:
         return _through_jpeg(changed, int(rng.integers(25, 95)))
@@ -164,12 +164,13 @@ def _through_h264(pixels: Pixels, crf: int) -> Pixels:
     import av
 
     file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
+    with av.open(file, "w", format="matroska") as video:
         options = {"crf": str(crf), "preset": "ultrafast", "threads": "1"}
-        stream: Any = container.add_stream("libx264", rate=30, options=options)
+        stream: Any = video.add_stream("libx264", rate=30, options=options)
         stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
         for packet in (*stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")), *stream.encode(None)):
-            container.mux(packet)
+            video.mux(packet)
     file.seek(0)
-    with av.open(file) as container:
-        return next(container.decode(video=0)).to_ndarray(format="rgb24")
+    with av.open(file, "r") as container:
+        decoded: Any = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    return np.asarray(decoded, np.uint8)
