@@ -185,7 +185,7 @@ class Trainer:
     def bundle(self) -> ModelBundle:
         """Give the network as it is now."""
         weights = {
-            f"{layer.name.removesuffix('.norm').replace('.', '/')}/{weight.name}": np.array(weight, np.float32)
+            f"{layer.name.removesuffix('.norm').replace('.', '/')}/{weight.name}": weight.numpy()
             for layer in self._network.layers
             for weight in layer.weights
         }
@@ -219,7 +219,7 @@ class Trainer:
 
         path = self._folder / CHECKPOINT_FILE
         partial = path.with_name(f".{path.name}.partial")
-        tensors = {name: np.array(variable) for name, variable in self._variables().items()}
+        tensors = {name: variable.numpy() for name, variable in self._variables().items()}
         metadata = {"identity": json.dumps(self._identity), "step": str(self.step)}
         try:
             save_file({name: np.atleast_1d(array) for name, array in tensors.items()}, partial, metadata)
