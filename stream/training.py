@@ -31,7 +31,7 @@ STEPS_BETWEEN = 20
 """Frames of 1/30 s that the mouse goes on between two that are kept."""
 UNSEEN_SEEDS = 1_000_000
 """Arenas with seeds from here on are never trained on."""
-UNSEEN_FRAMES = 40
+UNSEEN_FRAMES = 24
 
 
 def train_network(
