@@ -454,6 +454,48 @@ def model_optimize(source: Path, precision: str, size: str | None, as_json: bool
     click.echo(json.dumps(result)) if as_json else print_optimised(result)
 
 
+@main.command()
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
+@click.option("--start", type=click.Path(path_type=Path), help="Network to begin with; as in the demo by default.")
+@click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1))
+@click.option("--learning-rate", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
+@click.option(
+    "--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Share held back."
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: hold back one of so many parts instead.")
+@click.option("--fold", default=1, show_default=True, type=click.IntRange(min=1), help="Which of them.")
+@click.option(
+    "--arena", default=0, show_default=True, type=click.IntRange(min=0), help="Synthetic frames to mix in, made here."
+)
+@click.option(
+    "--arena-share", default=0.3, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Of the crops."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--evaluate-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps.")
+@click.option("--checkpoint-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Train a network on the labels of PROJECT, a DeepLabCut project of one animal.
+
+    Checkpoint, log and learning curves lie in a folder beside the bundle, named as it with .training added.
+    """
+    from posestream.inference.errors import ModelError
+    from posestream.stream.training import show_errors, train_network
+
+    def tell(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    try:
+        result = train_network(project, output, tell=tell, **options)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    click.echo(json.dumps(result) if as_json else "\n".join(show_errors(result)))
+
+
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:
     from posestream.stream.display import TerminalDisplay, print_summary
     from posestream.stream.supervisor import NothingRecordedError, Supervisor, WrongUseError
