@@ -272,11 +272,14 @@ class ModelBundle:
         The tensors that `expected_tensors` names, float32, batch norm folded in.
     graph : bytes
         Of a frozen graph: the graph, as TensorFlow's protocol buffer `GraphDef`; else empty.
+    folder : Path or None
+        Where it was loaded from; None for a model in memory alone.
     """
 
     spec: ModelSpec
     weights: dict[str, NDArray[np.float32]]
     graph: bytes = b""
+    folder: Path | None = None
 
     def digest(self) -> str:
         """SHA-256 of all that a pose depends on: the weights and how pictures and maps are read, not names or origin.
@@ -289,6 +292,7 @@ class ModelBundle:
         for name in sorted(self.weights):
             digest.update(name.encode() + b"\0")
             digest.update(np.ascontiguousarray(self.weights[name], np.dtype("<f4")).data)
+        digest.update(self.graph)
         return digest.hexdigest()
 
     def save(self, folder: Path, dtype: StorageType = "float32") -> None:
@@ -366,7 +370,7 @@ class ModelBundle:
             graph = _read_checked(path, description.graph.sha256 if description.graph is not None else "")
             parts, locref = len(spec.bodyparts), spec.location_refinement
             check_graph(graph, str(path), parts=parts, locref=locref, batch_statistics=spec.norm == "batch")
-            return cls(spec, {}, graph)
+            return cls(spec, {}, graph, folder)
 
         from safetensors import SafetensorError
         from safetensors.numpy import load
@@ -381,7 +385,7 @@ class ModelBundle:
         if odd:
             raise ModelError(f"{path} holds {', '.join(odd)}, but {MODEL_FILE} says {weights.dtype}.")
         check_weights(spec, stored, str(path))
-        return cls(spec, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
+        return cls(spec, {name: array.astype(np.float32, copy=False) for name, array in stored.items()}, folder=folder)
 
 
 def _read(path: Path) -> bytes:

@@ -11,12 +11,13 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from posestream.inference.bundle import MODEL_FILE, ModelBundle
 from posestream.inference.errors import ModelError
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "cached"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "cached", "remove_oldest"]
 
 CACHE_VARIABLE = "POSESTREAM_CACHE"
 """Environment variable that names another folder."""
@@ -30,13 +31,13 @@ MOST_BUNDLES = 20
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Folder of the kept bundles, which need not exist."""
+def cache_folder(kind: str = "models") -> Path:
+    """Folder of what is kept of one kind (`models` are bundles), which need not exist."""
     if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser() / "models"
+        return Path(named).expanduser() / kind
     from platformdirs import user_cache_path
 
-    return user_cache_path("posestream", appauthor=False) / "models"
+    return user_cache_path("posestream", appauthor=False) / kind
 
 
 def cached(files: Iterable[Path], convert: Callable[[], ModelBundle]) -> ModelBundle:
@@ -71,8 +72,8 @@ def cached(files: Iterable[Path], convert: Callable[[], ModelBundle]) -> ModelBu
     except ModelError as error:
         if not (folder / MODEL_FILE).exists():  # else another process was quicker
             _log.warning("The converted model is not kept: %s", error)
-    _remove_oldest(folder.parent)
-    return bundle
+    remove_oldest(folder.parent, MODEL_FILE, MOST_BUNDLES)
+    return replace(bundle, folder=folder if (folder / MODEL_FILE).exists() else None)
 
 
 def _key(files: Iterable[Path]) -> str:
@@ -88,8 +89,9 @@ def _key(files: Iterable[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _remove_oldest(folder: Path) -> None:
+def remove_oldest(folder: Path, file: str, most: int) -> None:
+    """Keep the folders within `folder` whose `file` was touched last."""
     with contextlib.suppress(OSError):
-        used = sorted((path.stat().st_mtime_ns, path.parent) for path in folder.glob(f"*/{MODEL_FILE}"))
-        for _, bundle in used[:-MOST_BUNDLES]:
-            shutil.rmtree(bundle, ignore_errors=True)
+        used = sorted((path.stat().st_mtime_ns, path.parent) for path in folder.glob(f"*/{file}"))
+        for _, oldest in used[:-most]:
+            shutil.rmtree(oldest, ignore_errors=True)

@@ -1,21 +1,23 @@
-"""Engines run a network; this is their protocol, and the reference for all of them: TensorFlow."""
+"""Engines run a network; this is their protocol, and what they have in common.
 
-import logging
-import os
+`engines.py` opens them by name, or chooses.
+"""
+
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.bundle import ModelBundle
 from posestream.inference.errors import ModelError
-from posestream.inference.network import Precision, build_network
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
-__all__ = ["Engine", "TensorFlowEngine"]
+__all__ = ["Engine", "Precision", "Prepared", "Shape"]
 
-_log = logging.getLogger(__name__)
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+
+Shape = tuple[int, int, PixelFormat]
+"""Height and width in pixels, and pixel format."""
 
 
 @runtime_checkable
@@ -33,6 +35,10 @@ class Engine(Protocol):
     @property
     def precision(self) -> Precision:
         """In which the network computes."""
+
+    @property
+    def reason(self) -> str:
+        """One line for people: why it is this engine in this precision; empty where somebody asked for it."""
 
     @property
     def bodyparts(self) -> tuple[str, ...]:
@@ -71,121 +77,49 @@ class Engine(Protocol):
         """
 
 
-class TensorFlowEngine:
-    """Runs the network in TensorFlow, on a GPU where TensorFlow sees one; the reference in float32.
+class Prepared:
+    """What an engine was prepared for, and which of it a batch is."""
 
-    The interpreter lock is free while the network computes.
+    def __init__(self) -> None:
+        self._largest_batch: dict[Shape, int] = {}
 
-    Parameters
-    ----------
-    bundle
-        The model.
-    precision
-        In which the ResNet computes.
-    threads
-        Cores that one operation may use; TensorFlow decides where not given. It holds for the whole process, and only
-        the first engine of a process can set it.
+    @staticmethod
+    def check(shape: Shape, batch_sizes: Iterable[int]) -> list[int]:
+        """Give the batch sizes in order, each once.
 
-    Raises
-    ------
-    ModelError
-        TensorFlow is not installed, or Keras already runs on another backend in this process.
-    """
-
-    name = "tensorflow"
-
-    def __init__(self, bundle: ModelBundle, precision: Precision = "float32", threads: int | None = None) -> None:
-        self._bundle = bundle
-        self._precision: Precision = precision
-        self._tf = _start_tensorflow(threads)
-        self._networks: dict[PixelFormat, Any] = {}
-        self._functions: dict[tuple[int, int, PixelFormat], Any] = {}
-        self._largest_batch: dict[tuple[int, int, PixelFormat], int] = {}
-
-    @property
-    def precision(self) -> Precision:
-        """In which the ResNet computes."""
-        return self._precision
-
-    @property
-    def bodyparts(self) -> tuple[str, ...]:
-        """Names of the K body parts, in the order of the poses."""
-        return self._bundle.spec.bodyparts
-
-    def prepare(self, height: int, width: int, pixel_format: PixelFormat, batch_sizes: Iterable[int]) -> None:
-        """Compile for one frame size and pixel format and warm up every batch size; see `Engine.prepare`."""
+        Raises
+        ------
+        ModelError
+            No engine can run such frames.
+        """
+        height, width, pixel_format = shape
         sizes = sorted(set(batch_sizes))
         if pixel_format not in CHANNELS:
             raise ModelError(f"The network takes {', '.join(CHANNELS)}, not {pixel_format}.")
         if height < 1 or width < 1 or not sizes or sizes[0] < 1:
             raise ModelError(f"Frames of {width}x{height} pixels in batches of {sizes or 'no size'} cannot be run.")
-        key = (height, width, pixel_format)
-        if key not in self._functions:
-            if pixel_format not in self._networks:
-                self._networks[pixel_format] = build_network(
-                    self._bundle, pixel_format=pixel_format, precision=self._precision
-                )
-            self._functions[key] = self._compile(*key)
-        for size in sizes:
-            blank = self._tf.zeros((size, height, width, CHANNELS[pixel_format]), dtype="uint8")
-            for _ in range(2):  # the first run lays out memory and chooses kernels, the second shows that it is done
-                self._functions[key](blank)
-        self._largest_batch[key] = max(sizes[-1], self._largest_batch.get(key, 0))
+        return sizes
 
-    def run(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None = None) -> NDArray[np.float32]:
-        """Estimate the poses of a batch; see `Engine.run`."""
+    def add(self, shape: Shape, largest_batch: int) -> None:
+        """Note what is ready."""
+        self._largest_batch[shape] = max(largest_batch, self._largest_batch.get(shape, 0))
+
+    def find(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None) -> Shape:
+        """Give the prepared shape of a batch; parameters and errors are those of `Engine.run`."""
         if frames.ndim != 4 or frames.dtype != np.uint8:
             raise ModelError(f"Frames must be uint8 (B, H, W, C), not {frames.dtype} {frames.shape}.")
         batch, height, width, channels = frames.shape
-        keys = [
-            key
-            for key, largest in self._largest_batch.items()
-            if key[:2] == (height, width)
-            and CHANNELS[key[2]] == channels
+        shapes = [
+            shape
+            for shape, largest in self._largest_batch.items()
+            if shape[:2] == (height, width)
+            and CHANNELS[shape[2]] == channels
             and 1 <= batch <= largest
-            and pixel_format in (None, key[2])
+            and pixel_format in (None, shape[2])
         ]
-        if len(keys) != 1:
-            what = f"{batch} frames of {width}x{height} pixels with {channels} channels"
-            if keys:
-                raise ModelError(f"{what} were prepared as rgb24 and as bgr24. Say which these are.")
-            raise ModelError(f"{what} ({pixel_format or 'any format'}) were not prepared. Call prepare for them first.")
-        # Asked for as a copy: TensorFlow's own memory goes back to its pool, and the caller may write into the poses.
-        return np.array(self._functions[keys[0]](self._tf.convert_to_tensor(frames)), dtype=np.float32)
-
-    def _compile(self, height: int, width: int, pixel_format: PixelFormat) -> Any:
-        """Make a function of a fixed frame size and a free batch dimension.
-
-        Neither XLA (`jit_compile`) nor weights frozen into the graph were reliably faster than this on a CPU.
-        """
-        tf = self._tf
-        network = self._networks[pixel_format]
-        signature = tf.TensorSpec((None, height, width, CHANNELS[pixel_format]), tf.uint8, name="frames")
-        return tf.function(lambda frames: network(frames, training=False), input_signature=[signature])
-
-
-def _start_tensorflow(threads: int | None) -> Any:
-    """Import TensorFlow and Keras with the settings that must be made before their import or first use."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its greeting would stand above every answer of ours
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    try:
-        import keras
-        import tensorflow as tf
-    except ImportError as error:
-        raise ModelError(
-            f"TensorFlow cannot be imported: {error}. Install posestream again in this environment."
-        ) from error
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError(
-            f"Keras runs on {keras.backend.backend()} in this process, but this engine needs TensorFlow. "
-            "Unset KERAS_BACKEND, or choose another engine."
-        )
-    try:
-        if threads is not None:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for device in tf.config.list_physical_devices("GPU"):
-            # else TensorFlow takes all of the GPU's memory, and a second process finds none
-            tf.config.experimental.set_memory_growth(device, True)
-    except RuntimeError as error:
-        _log.warning("TensorFlow runs already in this process and keeps its settings: %s", error)
-    return tf
+        if len(shapes) == 1:
+            return shapes[0]
+        what = f"{batch} frames of {width}x{height} pixels with {channels} channels"
+        if shapes:
+            raise ModelError(f"{what} were prepared as rgb24 and as bgr24. Say which these are.")
+        raise ModelError(f"{what} ({pixel_format or 'any format'}) were not prepared. Call prepare for them first.")

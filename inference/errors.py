@@ -1,6 +1,6 @@
-"""What goes wrong with a model, said for people."""
+"""What goes wrong with a model or a video, said for people."""
 
-__all__ = ["ModelError"]
+__all__ = ["ModelError", "VideoError"]
 
 
 class ModelError(Exception):
@@ -8,3 +8,7 @@ class ModelError(Exception):
 
     The text is one or two sentences that a person can act on: what is wrong, where, and what to do.
     """
+
+
+class VideoError(Exception):
+    """A video cannot be read, or cannot be shown to the network as asked; the text is for people."""

@@ -28,16 +28,18 @@ from posestream.inference.errors import ModelError
 from posestream.inference.graph_file import heads, parse_graph
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["Precision", "build_network"]
+__all__ = ["Policy", "Precision", "build_network"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Policy = Precision | Literal["mixed_bfloat16"]
+"""Also computing in bfloat16 with weights of float32, which training needs: its steps are too small for eight bits."""
 
 
 def build_network(
     bundle: ModelBundle,
     *,
     pixel_format: PixelFormat,
-    precision: Precision = "float32",
+    precision: Policy = "float32",
     decode: bool = True,
     height: int | None = None,
     width: int | None = None,
@@ -119,7 +121,7 @@ def _normalised(
     return pixels / np.asarray(std_pixel, dtype=np.float32)
 
 
-def _resnet_maps(bundle: ModelBundle, precision: Precision, pixels: Any) -> list[Any]:
+def _resnet_maps(bundle: ModelBundle, precision: Policy, pixels: Any) -> list[Any]:
     """Build the ResNet with its two heads."""
     from keras import layers
 
@@ -134,7 +136,7 @@ def _resnet_maps(bundle: ModelBundle, precision: Precision, pixels: Any) -> list
     ]
 
 
-def _frozen_maps(bundle: ModelBundle, precision: Precision, pixels: Any) -> list[Any]:
+def _frozen_maps(bundle: ModelBundle, precision: Policy, pixels: Any) -> list[Any]:
     """Run a frozen graph."""
     import keras
 
@@ -157,7 +159,7 @@ def _frozen_maps(bundle: ModelBundle, precision: Precision, pixels: Any) -> list
 class _Resnet:
     """Layers of the ResNet; a layer's name is its tensors' name with dots, since Keras allows no slash."""
 
-    def __init__(self, bundle: ModelBundle, precision: Precision) -> None:
+    def __init__(self, bundle: ModelBundle, precision: Policy) -> None:
         self._bundle = bundle
         self._precision = precision
         self._timm = bundle.spec.family == "timm"

@@ -13,7 +13,7 @@ import msgspec
 import zmq
 
 from posestream.inference.batcher import Batcher
-from posestream.inference.engine import TensorFlowEngine
+from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
 from posestream.inference.pipeline import Pipeline
@@ -71,9 +71,9 @@ class InferenceRole:
         )
         self._receiver = Receiver(context, job.session, job.streams, self._batcher, self._publisher, keys)
         began = time.monotonic()
-        # On Linux TensorFlow counts the cores that it may run on, on Windows those that there are
+        # On Linux engines count the cores that they may run on, on Windows those that there are
         threads = job.threads or (len(cpus) if cpus is not None else None)
-        engine = TensorFlowEngine(bundle, precision=job.precision, threads=threads)
+        engine = open_engine(bundle, job.engine, job.precision, threads)
         for shape in {(info.height, info.width, info.pixel_format) for info in job.streams}:
             engine.prepare(*shape, batch_sizes=_batch_sizes(job))
         warm_up_s = time.monotonic() - began
@@ -85,6 +85,7 @@ class InferenceRole:
             "model_sha256": bundle.digest(),
             "engine": engine.name,
             "precision": engine.precision,
+            "engine_reason": engine.reason,
             "warm_up_s": round(warm_up_s, 2),
         }
         if cpus is not None:

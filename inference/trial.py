@@ -6,57 +6,59 @@ A process of its own: an engine whose library crashes on this machine takes noth
 import logging
 import os
 import sys
+import tempfile
 
 import msgspec
 import numpy as np
 
 from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+from posestream.inference.cache import CACHE_VARIABLE
 from posestream.inference.check import run_batches
-from posestream.inference.engine import TensorFlowEngine
+from posestream.inference.engine import Precision
+from posestream.inference.engines import engine_names, open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
-from posestream.inference.network import Precision
 
 __all__ = ["Trial", "main", "try_engines"]
 
 HEIGHT, WIDTH, FRAMES = 240, 320, 16
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """How one engine did."""
 
     engine: str
-    precision: Precision
-    devices: tuple[str, ...] = ()
-    """What it computes on, for people."""
+    precision: str
     frames_per_second: float | None = None
     """One frame of 320x240 pixels at a time."""
+    chosen: str = ""
+    """Why `auto` takes it; empty where it does not."""
     error: str = ""
     """Why it can't be used; empty where it can."""
 
 
 def try_engines(bundle: ModelBundle) -> list[Trial]:
-    """Run a few frames of noise through each engine in each precision."""
+    """Run a few frames of noise through each engine in each precision, and through what `auto` takes."""
     frames = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 1), dtype=np.uint8)
+    wanted = [(name, precision) for name in engine_names() for precision in PRECISIONS]
     trials = []
-    for precision in PRECISIONS:
+    for name, precision in [*wanted, ("auto", "auto")]:
         try:
-            engine = TensorFlowEngine(bundle, precision)
+            engine = open_engine(bundle, name, precision)
             _, per_second = run_batches(engine, frames, "gray8", 1)
         except ModelError as error:
-            trials.append(Trial(engine="tensorflow", precision=precision, error=str(error)))
+            trials.append(Trial(engine=name, precision=precision, error=str(error)))
         else:
-            speed = round(per_second, 2)
-            trials.append(Trial(engine=engine.name, precision=precision, devices=_devices(), frames_per_second=speed))
+            trials.append(
+                Trial(
+                    engine=engine.name,
+                    precision=engine.precision,
+                    frames_per_second=round(per_second, 2),
+                    chosen=engine.reason,
+                )
+            )
     return trials
-
-
-def _devices() -> tuple[str, ...]:
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    return tuple(str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in found)
 
 
 def random_bundle() -> ModelBundle:
@@ -82,10 +84,16 @@ def main() -> None:
     """Print the trials; an error of the model that the command line names stands in each."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.disable(logging.WARNING)
-    try:
-        trials = try_engines(load_model(sys.argv[1]) if len(sys.argv) > 1 else random_bundle())
-    except ModelError as error:
-        trials = [Trial(engine="any", precision="float32", error=str(error))]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            if len(sys.argv) > 1:
+                bundle = load_model(sys.argv[1])
+            else:
+                os.environ[CACHE_VARIABLE] = folder  # nobody will ask for this network again
+                bundle = random_bundle()
+            trials = try_engines(bundle)
+        except ModelError as error:
+            trials = [Trial(engine="auto", precision="auto", error=str(error))]
     sys.stdout.buffer.write(msgspec.json.encode(trials))
 
 

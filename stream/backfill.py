@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.inference.video_batches import VideoBatches
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.lock import session_lock
+from posestream.stream.progress import Progress
 from posestream.stream.session import write_json
 from posestream.stream.tables import number_runs, read_backfilled
 from posestream.stream.verify import backfill_was_cut_off, load_session
-from posestream.stream.video_batches import VideoBatches
 from posestream.stream.video_frames import VideoFrames
-from posestream.stream.wire.control import Values
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import TableWriter, backfilled_columns, keypoint_cells
 
 if TYPE_CHECKING:
     from posestream.inference.engine import Engine
 
-__all__ = ["Backfill", "BackfillError", "Progress"]
+__all__ = ["Backfill", "BackfillError"]
 
 SYNC_S = 1.0
 NAMED_RUNS = 5
@@ -38,26 +38,6 @@ NAMED_RUNS = 5
 
 class BackfillError(Exception):
     """What was asked for can't be done, and nothing was changed; the text is for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the work is."""
-
-    camera: str
-    done: int
-    """Frames that have got their pose in this call."""
-    total: int
-    """Frames that are to get one in this call."""
-    seconds: float
-    """Seconds since the first frame of this camera was asked for."""
-
-    @property
-    def values(self) -> Values:
-        """As counters of a process: with frames a second until now, and seconds that the rest takes at that rate."""
-        rate = self.done / self.seconds if self.seconds > 0 else 0.0
-        left_s = (self.total - self.done) / rate if rate else None
-        return {self.camera: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,17 +177,17 @@ class Backfill:
     # The network: the one that gave the live poses, unless somebody says otherwise.
 
     def _engine(self) -> "Engine":
-        from posestream.inference.engine import TensorFlowEngine
+        from posestream.inference.engines import open_engine
         from posestream.inference.errors import ModelError
         from posestream.inference.models import load_model
 
-        inference, before = self._session["inference"], self._session.get("backfill", {})
+        before = self._session.get("backfill", {})
         path = self._model or self._recorded_model()
         try:
             bundle = load_model(path)
             digest, spec = bundle.digest(), bundle.spec
             self._check_model(path, digest, spec.bodyparts)
-            engine = TensorFlowEngine(bundle, inference["precision"])
+            engine = open_engine(bundle, *self._engine_of(digest))
         except ModelError as error:
             raise BackfillError(str(error)) from error
         about = {
@@ -221,6 +201,13 @@ class Backfill:
         self._session["backfill"] = before | about
         write_json(self._folder / "session.json", self._session)
         return engine
+
+    def _engine_of(self, digest: str) -> tuple[str, str]:
+        """Engine and precision: the session's own for its network; for another one what its rig asked for."""
+        inference, rig = self._session["inference"], self._session["rig"]["inference"]
+        if inference.get("model_sha256", digest) == digest:
+            return inference["engine"], inference["precision"]
+        return rig.get("engine", "auto"), rig["precision"]
 
     def _recorded_model(self) -> Path:
         inference, rig = self._session["inference"], self._session["rig"]["inference"]
@@ -259,6 +246,7 @@ class Backfill:
         size = min(self._batch_size or self._session["rig"]["inference"]["batch_size"], len(camera.wanted))
         self._tell(f"camera {camera.name}: warming the network up")
         engine.prepare(camera.info.height, camera.info.width, camera.info.pixel_format, [size])
+        self._session["backfill"]["precision"] = engine.precision  # which may have been chosen only now
         frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
         table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
         left, began = set(camera.wanted.tolist()), time.monotonic()

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from posestream.stream.backfill import Backfill, BackfillError, Progress
+from posestream.stream.backfill import Backfill, BackfillError
 from posestream.stream.lock import InUseError
+from posestream.stream.progress import Progress
 from posestream.stream.verify import NoSessionError
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import BackfillJob, Job

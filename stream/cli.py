@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OK, FAILED, WRONG_USE = 0, 1, 2
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 DEMO_MODEL_HINT = (
     "the demo needs a network; the package lmtracker (MIT licence) ships one that a lab trained: "
     "pip install --no-deps --target .cache/lmtracker lmtracker==0.1.0, or name your own with --model FOLDER"
@@ -265,7 +266,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.verify import NoSessionError
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-        work = Backfill(session, show=lambda done: display.backfilling(done.values), tell=display.phase, **options)
+        work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: work.stop())
         try:
@@ -276,6 +277,73 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
             _fail(f"{session} can't be backfilled: {error}", FAILED)
     click.echo(json.dumps(result)) if as_json else print_backfill(result)
     sys.exit(FAILED if result["problems"] or result["without_pose"] else OK)
+
+
+@main.command()
+@click.argument("given", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="The network.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; each video's own by default.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="Frames at a time.")
+@click.option(
+    "--scale", default=1.0, show_default=True, type=click.FloatRange(0, 8, min_open=True), help="Of the sides."
+)
+@click.option("--crop", metavar="X,Y,WIDTH,HEIGHT", help="Show the network this region of the frames alone, in pixels.")
+@click.option(
+    "--window",
+    "sides",
+    metavar="SIDE",
+    multiple=True,
+    type=int,
+    help="Follow one animal with a window of this side, a multiple of 32 pixels; repeatable, the smallest that fits.",
+)
+@click.option("--window-margin", "margin_px", type=click.IntRange(min=0), help="Pixels; 64 by default.")
+@click.option("--window-threshold", "threshold", type=click.FloatRange(0, 1), help="Likelihood; 0.6 by default.")
+@click.option("--window-check", "check_every", type=click.IntRange(min=1), help="In frames; 100 by default.")
+@click.option("--overwrite", is_flag=True, help="Analyse again what has results.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS))
+@click.option("--threads", type=click.IntRange(min=1), help="Cores that the network may use; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def analyze(
+    given: tuple[Path, ...],
+    scale: float,
+    crop: str | None,
+    sides: tuple[int, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Estimate the poses of every frame of VIDEO..., and write DeepLabCut's files.
+
+    A folder stands for the videos in it. Poses are in pixels of the video, whatever --scale and --crop. Ctrl-C keeps
+    what was computed, and the same command goes on there. Exit status 1: a video can't be read as a whole.
+    """
+    from posestream.inference.errors import ModelError, VideoError
+    from posestream.inference.following import FollowSettings
+    from posestream.inference.framing import Framing, parse_region
+    from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+    from posestream.stream.display import TerminalDisplay, print_analysis
+
+    try:
+        framing = Framing(parse_region(crop) if crop else None, scale)
+        named = {name: options.pop(name) for name in ("margin_px", "threshold", "check_every")}
+        how = {name: value for name, value in named.items() if value is not None}
+        if how and not sides:
+            _fail("how the window follows was given, but no window: add --window SIDE", WRONG_USE)
+        follow = FollowSettings(sides=sides, **how) if sides else None
+        videos = find_videos(given, options["output"])
+    except (AnalyzeError, VideoError, ValueError) as error:
+        _fail(str(error), WRONG_USE)
+    settings = AnalyzeSettings(framing=framing, follow=follow, **options)
+    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+        try:
+            work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda _number, _frame: work.stop())
+            result = work.run()
+        except (AnalyzeError, ModelError) as error:
+            _fail(str(error), WRONG_USE)
+    click.echo(json.dumps(result)) if as_json else print_analysis(result)
+    sys.exit(FAILED if result["problems"] or result["stopped"] else OK)
 
 
 @main.group()
@@ -330,8 +398,11 @@ def model_info(source: Path, as_json: bool) -> None:
     "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Without --against: how many."
 )
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512))
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
 @click.option(
-    "--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="float32 with --against, auto otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def model_check(source: Path, as_json: bool, **options: Any) -> None:
@@ -352,6 +423,77 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     else:
         print_check(result)
     sys.exit(OK if result["within_limits"] else FAILED)
+
+
+@model.command("optimize")
+@click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--precision", required=True, type=click.Choice(["int8"]))
+@click.option(
+    "--calibrate", "video", required=True, type=click.Path(path_type=Path), help="A video like those it will see."
+)
+@click.option("--output", metavar="BUNDLE", type=click.Path(path_type=Path), help="A new bundle; else MODEL's own.")
+@click.option("--size", metavar="WIDTHxHEIGHT", help="Size that the network will get; by default the video's.")
+@click.option("--frames", default=48, show_default=True, type=click.IntRange(1, 1024), help="To calibrate on.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def model_optimize(source: Path, precision: str, size: str | None, as_json: bool, **options: Any) -> None:  # noqa: ARG001
+    """Quantise MODEL to int8 and say how far its poses lie from float32's, and how much faster it is.
+
+    It needs NNCF: pip install "posestream[optimize]".
+    """
+    from posestream.inference.errors import ModelError
+    from posestream.stream.model_optimize import optimise_model, print_optimised
+
+    numbers = (size or "").split("x")
+    if size is not None and not (len(numbers) == 2 and all(number.isdigit() and int(number) for number in numbers)):
+        _fail(f"--size {size}: a size is width and height in pixels, such as 320x240", WRONG_USE)
+    try:
+        shrunk = (int(numbers[0]), int(numbers[1])) if size is not None else None
+        result = optimise_model(source, size=shrunk, **options)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    click.echo(json.dumps(result)) if as_json else print_optimised(result)
+
+
+@main.command()
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
+@click.option("--start", type=click.Path(path_type=Path), help="Network to begin with; as in the demo by default.")
+@click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1))
+@click.option("--learning-rate", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
+@click.option(
+    "--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Share held back."
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: hold back one of so many parts instead.")
+@click.option("--fold", default=1, show_default=True, type=click.IntRange(min=1), help="Which of them.")
+@click.option(
+    "--arena", default=0, show_default=True, type=click.IntRange(min=0), help="Synthetic frames to mix in, made here."
+)
+@click.option(
+    "--arena-share", default=0.3, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Of the crops."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--evaluate-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps.")
+@click.option("--checkpoint-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Train a network on the labels of PROJECT, a DeepLabCut project of one animal.
+
+    Checkpoint, log and learning curves lie in a folder beside the bundle, named as it with .training added.
+    """
+    from posestream.inference.errors import ModelError
+    from posestream.stream.training import show_errors, train_network
+
+    def tell(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    try:
+        result = train_network(project, output, tell=tell, **options)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    click.echo(json.dumps(result) if as_json else "\n".join(show_errors(result)))
 
 
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from posestream.stream.wire.control import Values
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.tables import LOST_STATES
 
-__all__ = ["TerminalDisplay", "print_backfill", "print_summary"]
+__all__ = ["TerminalDisplay", "print_analysis", "print_backfill", "print_summary"]
 
 PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
@@ -70,25 +70,26 @@ class TerminalDisplay:
             self._shown = time.monotonic()
             self._console.print(status_line(view), markup=False)
 
-    def backfilling(self, values: Values) -> None:
-        """Show where a backfill stands."""
+    def progress(self, values: Values) -> None:
+        """Show where a backfill or an analysis stands."""
         if self._live is not None:
-            self._live.update(backfill_line(values))
+            self._live.update(progress_line(values))
         elif not self._quiet and values and time.monotonic() - self._shown >= PLAIN_S:
             self._shown = time.monotonic()
-            self._console.print(backfill_line(values), markup=False)
+            self._console.print(progress_line(values), markup=False)
 
 
-def backfill_line(values: Values) -> str:
-    """Say in one line where a backfill stands: frames done and to do, frames a second, time left."""
+def progress_line(values: Values) -> str:
+    """Say in one line where work on frames stands: frames done and to do, frames a second, time left."""
     parts = []
     for name, camera in values.items():
         done, total, left_s = (float(camera.get(key) or 0) for key in ("done", "total", "left_s"))
-        share = round(BAR * done / total) if total else BAR
+        share = min(BAR, round(BAR * done / total)) if total else BAR
         rate = float(camera.get("per_second") or 0)
         left = f", {timedelta(seconds=round(left_s))} left" if done < total else ""
         bar = "━" * share + "─" * (BAR - share)
-        parts.append(f"{name}: {bar} {done:.0f} of {total:.0f} frames, {rate:.1f}/s{left}")
+        of = f" of {total:.0f}" if total else ""  # a container may say nothing
+        parts.append(f"{name}: {bar} {done:.0f}{of} frames, {rate:.1f}/s{left}")
     return " | ".join(parts)
 
 
@@ -143,6 +144,33 @@ def print_backfill(result: dict[str, Any]) -> None:
         console.print(f"problem: {problem}", style="bold red", markup=False)
     if result["stopped"] and result["without_pose"]:
         console.print(f"stopped; it goes on with: posestream backfill {result['folder']}", markup=False)
+
+
+def print_analysis(result: dict[str, Any]) -> None:
+    """Print on stdout what became of each video."""
+    console = Console(highlight=False, soft_wrap=True)
+    for video in result["videos"]:
+        text = video["state"]
+        if video["state"] == "done":
+            text = f"{video['frames']} frames, {video['frames_per_second']:.1f} a second"
+            text += f" ({video['resumed']} of them before)" if video["resumed"] else ""
+        elif video["state"] == "skipped":
+            text = f"has been analysed: {video['files'][0]} (--overwrite does it again)"
+        elif video["state"] == "stopped":
+            text = f"stopped after {video['frames']} frames"
+        console.print(f"{video['video']}: {text}", markup=False)
+        if follow := video.get("follow"):
+            text = f"{follow['windows']} frames by a window, {follow['whole']} whole"
+            if follow["checks"]:
+                text += f"; of {follow['checks']} checks {follow['disagreed']} found it elsewhere"
+            console.print(f"  {text}", markup=False)
+        if video["state"] == "done":
+            for file in video["files"]:
+                console.print(f"  {file}", markup=False)
+    for problem in result["problems"]:
+        console.print(f"problem: {problem}", style="bold red", markup=False)
+    if result["stopped"]:
+        console.print("stopped; the same command goes on where it ended", markup=False)
 
 
 def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""One program at a time changes a closed session. The one place where systems differ in this."""
+"""One program at a time changes a closed session, or analyses a video. The one place where systems differ in this."""
 
 import contextlib
 import os
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["InUseError", "session_lock"]
+__all__ = ["InUseError", "file_lock", "session_lock"]
 
 LOCK_FILE = "session.lock"
 
 
 class InUseError(Exception):
-    """A session that another program is changing; the text is for people."""
+    """What another program is at; the text is for people."""
 
 
 @contextlib.contextmanager
@@ -27,14 +27,35 @@ def session_lock(folder: Path) -> Iterator[None]:
     OSError
         Where the folder can't be written to.
     """
-    path = folder / LOCK_FILE
+    with file_lock(folder / LOCK_FILE, f"{folder} is being changed by another posestream; wait until it has ended"):
+        yield
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, refusal: str) -> Iterator[None]:
+    """Hold what a file stands for; it is made here, and goes when it is let go of.
+
+    Parameters
+    ----------
+    path
+        The file.
+    refusal
+        What to say where another process holds it.
+
+    Raises
+    ------
+    InUseError
+        Where another process holds it.
+    OSError
+        Where the folder can't be written to.
+    """
     with path.open("ab") as file:
         try:
             _take(file)
             if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 raise BlockingIOError("it was held until a moment ago")
         except OSError as error:
-            raise InUseError(f"{folder} is being changed by another posestream; wait until it has ended") from error
+            raise InUseError(refusal) from error
         try:
             yield
         finally:

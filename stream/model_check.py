@@ -9,10 +9,9 @@ import click
 import numpy as np
 
 from posestream.inference.check import compare, read_recorded, run_batches, video_frames
-from posestream.inference.engine import TensorFlowEngine
+from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
-from posestream.inference.network import Precision
 
 __all__ = ["check_model", "print_check"]
 
@@ -26,9 +25,13 @@ def check_model(
     against: tuple[Path, ...],
     frames: int,
     batch_size: int,
-    precision: Precision,
+    engine: str = "auto",
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Run a model, and return what is to be shown.
+
+    Without a precision it is float32 where the model is held against DeepLabCut, as the limits are float32's, and what
+    suits the machine otherwise.
 
     Raises
     ------
@@ -36,11 +39,11 @@ def check_model(
         The model, the video or an archive cannot be read, or they do not go together.
     """
     bundle = load_model(source)
-    engine = TensorFlowEngine(bundle, precision)
+    runs = open_engine(bundle, engine, precision or ("float32" if against else "auto"))
     rows: list[dict[str, Any]] = []
     for path in against:
         recorded = read_recorded(path, video)
-        poses, per_second = run_batches(engine, recorded.frames, recorded.pixel_format, batch_size)
+        poses, per_second = run_batches(runs, recorded.frames, recorded.pixel_format, batch_size)
         difference = compare(bundle, recorded, poses)
         rows.append(
             {
@@ -61,13 +64,14 @@ def check_model(
             raise ModelError(f"{video} has no frames.")
         else:
             pictures = np.stack(read)
-        _, per_second = run_batches(engine, pictures, "rgb24", batch_size)
+        _, per_second = run_batches(runs, pictures, "rgb24", batch_size)
         what = {"size": _size(pictures), "pixels": "rgb24", "frames": len(pictures), "frames_per_second": per_second}
         rows.append(what)
     return {
         "model": bundle.spec.name,
-        "engine": engine.name,
-        "precision": engine.precision,
+        "engine": runs.name,
+        "precision": runs.precision,
+        "engine_reason": runs.reason,
         "batch_size": batch_size,
         "rows": rows,
         "within_limits": all(row.get("within_limits", True) for row in rows),
@@ -77,6 +81,8 @@ def check_model(
 def print_check(result: dict[str, Any]) -> None:
     """Print the result for people, as a table in Markdown."""
     click.echo(f"{result['model']}, {result['engine']} {result['precision']}, batches of {result['batch_size']}")
+    if result["engine_reason"]:
+        click.echo(result["engine_reason"])
     rows = [{key.replace("_", " "): _shown(key, value) for key, value in row.items()} for row in result["rows"]]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     click.echo("| " + " | ".join(name.ljust(width) for name, width in widths.items()) + " |")

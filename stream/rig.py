@@ -203,8 +203,10 @@ class InferenceTable(_Table):
     """Milliseconds that the oldest frame of a batch waits for others while the engine is busy."""
     queue_mib: MiB = 512
     """MiB of raw frames that may wait for the engine in every-frame before the oldest is skipped."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Numbers that the network computes with."""
+    engine: str = "auto"
+    """What runs the network: `tensorflow`, `openvino`, or a plugin's name; by default what suits the machine."""
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
+    """Numbers that the network computes with; by default bfloat16 where that is faster here, else float32."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of the network; by default as many as `cpus` has, or else the engine's own choice."""
     cpus: Cpus | None = None

@@ -76,7 +76,7 @@ class Display(Protocol):
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands; called a few times a second."""
 
-    def backfilling(self, values: Values) -> None:
+    def progress(self, values: Values) -> None:
         """Show where the backfill stands; called a few times a second."""
 
 
@@ -275,6 +275,7 @@ class Supervisor:
             batch_size=table.batch_size,
             wait_ms=table.wait_ms,
             queue_bytes=table.queue_mib * 2**20,
+            engine=table.engine,
             precision=table.precision,
             threads=table.threads,
             cpus=tuple(table.cpus or ()),
@@ -464,7 +465,7 @@ class Supervisor:
             if self._interrupts and not told and child.identity is not None:
                 told = True
                 self._send(child, Stop(reason="interrupted"))
-            self._display.backfilling(child.values)
+            self._display.progress(child.values)
         child.end(CLOSE_S)
         child.keep_log(folder / "logs")
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))

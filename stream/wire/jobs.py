@@ -136,7 +136,9 @@ class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", t
     wait_ms: float
     queue_bytes: int
     """Bytes of raw frames that may wait for the engine in `every-frame` before the oldest is skipped."""
-    precision: Literal["float32", "bfloat16", "float16"]
+    engine: str
+    """Name of an engine, or auto."""
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"]
     threads: int | None
     cpus: tuple[int, ...] = ()
     """Cores that the process is kept to; none: the system chooses."""

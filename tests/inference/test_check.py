@@ -9,8 +9,8 @@ import pytest
 
 from posestream.inference.bundle import ModelBundle
 from posestream.inference.check import compare, read_recorded, run_batches, video_frames
-from posestream.inference.engine import TensorFlowEngine
 from posestream.inference.errors import ModelError
+from posestream.inference.tensorflow_engine import TensorFlowEngine
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from posestream.inference.bundle import ModelBundle
-from posestream.inference.engine import TensorFlowEngine
 from posestream.inference.errors import ModelError
 from posestream.inference.frozen_graph import read_export_folder
 from posestream.inference.graph_file import OPERATIONS
 from posestream.inference.models import load_model
 from posestream.inference.network import build_network
+from posestream.inference.tensorflow_engine import TensorFlowEngine
 
 from .conftest import POSE_CONFIG
 

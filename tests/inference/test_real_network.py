@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from posestream.inference.decoder import decode_numpy, sigmoid
-from posestream.inference.engine import TensorFlowEngine
 from posestream.inference.models import load_model
 from posestream.inference.network import build_network
+from posestream.inference.tensorflow_engine import TensorFlowEngine
 
 # frame number: x, y in pixels, likelihood, at 640x480; written by benchmarks/deeplabcut_reference.py
 DEEPLABCUT = {

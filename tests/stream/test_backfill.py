@@ -27,6 +27,7 @@ FRAMES = 60
 
 def write_rig(rig: Callable[[str], Path], model: Path, settings: str = "") -> Path:
     video = '[cameras.top]\nbackend = "file"\npath = "clip.mp4"\npace = 100.0\n'
+    settings += 'engine = "tensorflow"\nprecision = "float32"\n'  # a faster one may leave nothing to backfill
     return rig(f'{video}[inference]\nmodel = "{model}"\n{settings}[recording]\nkeyframe_interval_s = 0.1\ncrf = 1\n')
 
 

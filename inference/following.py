@@ -1,0 +1,172 @@
+"""A window that follows one animal, so that the network need not look at the whole frame.
+
+The window lies round the last confident pose, moved as the animal moved. What the network says of it counts where no
+body part has lost its confidence and all that are confident lie well within; else the whole frame is asked. So is every
+so often a whole frame, for what a window cannot show: an animal that is more likely elsewhere.
+
+A network of stride 16 gives the same answer for a part of a frame as for the whole only far from the part's edges,
+beyond which it sees nothing, where the part begins at a multiple of 16 pixels, and where its sides leave the same rest
+as the frame's when divided by 16: each layer then pads alike. So windows reach the frame's edges, too. Their sides are
+few and fixed, since an engine compiles each.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FollowSettings", "Follower", "Window"]
+
+STRIDE = 16
+"""Pixels between cells of the network's features: windows begin at multiples of it."""
+SMOOTHING = 0.5
+"""Weight of the newest step in the measured motion."""
+
+Pose = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowSettings:
+    """How the window follows.
+
+    Raises
+    ------
+    ValueError
+        A side is no multiple of 32, or no room is left within the margin; the text is for people.
+    """
+
+    sides: tuple[int, ...] = (256,)
+    """Sides of windows, pixels of what the network sees; the smallest that the animal fits into is taken. They are less
+    by up to 15 pixels where the frame's sides are no multiples of 16."""
+    margin_px: int = 64
+    """Pixels that confident body parts keep from the window's edges, but for those that are the frame's."""
+    threshold: float = 0.6
+    """Likelihood from which a body part is confident."""
+    check_every: int = 100
+    """Frames after which a whole one is asked."""
+
+    def __post_init__(self) -> None:
+        for side in self.sides:
+            if side % 32 or side < 64:
+                raise ValueError(f"the side of a window is a multiple of 32 pixels and at least 64, not {side}")
+            if side <= 2 * self.margin_px:
+                raise ValueError(f"a window of {side} pixels has no room within a margin of {self.margin_px}")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the frame."""
+
+    x: int
+    """First column."""
+    y: int
+    """First row."""
+    width: int
+    height: int
+
+    def cut(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Give the window's pixels, a view of the frame's (H, W, C)."""
+        return frame[self.y : self.y + self.height, self.x : self.x + self.width]
+
+    def to_frame(self, pose: Pose) -> Pose:
+        """Give a pose, (K, 3), in pixels of the frame."""
+        return pose + np.array([self.x, self.y, 0], np.float32)
+
+
+class Follower:
+    """Follows one animal in one camera's frames; it decides, and who calls it asks the network.
+
+    For each frame: `window` says where to look, None meaning the whole frame. A pose from a window counts where
+    `trusts` says so, and else the whole frame is asked. `take` is told the pose that counts.
+
+    Parameters
+    ----------
+    settings
+        How.
+    width, height
+        Of the frames, pixels.
+    """
+
+    def __init__(self, settings: FollowSettings, width: int, height: int) -> None:
+        self.settings = settings
+        self._frame = np.array([width, height])
+        self._sizes = [
+            tuple(side - (side - whole) % STRIDE for whole in (width, height))
+            for side in sorted(settings.sides)
+            if side <= min(width, height)
+        ]
+        self._last: Pose | None = None
+        self._velocity = np.zeros(2)
+        self._since_whole = 0
+
+    @property
+    def before_check(self) -> int:
+        """Frames that windows may answer before a whole one is due."""
+        return max(0, self.settings.check_every - 1 - self._since_whole)
+
+    @property
+    def check_due(self) -> bool:
+        """Whether the next frame is to be asked as a whole, whatever a window says."""
+        return self.before_check == 0
+
+    def window(self, ahead: float = 1.0) -> Window | None:
+        """Say where the animal is expected.
+
+        Parameters
+        ----------
+        ahead
+            Frames since the pose that was taken last; they need not be whole where frames come at uneven intervals.
+
+        Returns
+        -------
+        Window or None
+            None: the whole frame, as the animal is lost or fits into no window.
+        """
+        if self._last is None:
+            return None
+        points = self._last[self._confident(self._last), :2]
+        low, high = points.min(axis=0), points.max(axis=0)
+        needed = float((high - low).max()) + 2 * self.settings.margin_px + STRIDE
+        size = next((size for size in self._sizes if min(size) >= needed), None)
+        if size is None:
+            return None
+        corner = (low + high) / 2 + self._velocity * ahead - np.array(size) / 2
+        x, y = np.clip((corner / STRIDE).round(), 0, (self._frame - size) / STRIDE).astype(int).tolist()
+        return Window(x * STRIDE, y * STRIDE, *size)
+
+    def trusts(self, window: Window, pose: Pose) -> bool:
+        """Say whether a pose from a window, (K, 3) in pixels of the frame, is what the whole frame would say."""
+        confident = self._confident(pose)
+        if not confident.any() or (self._last is not None and (self._confident(self._last) & ~confident).any()):
+            return False
+        low, high = pose[confident, :2].min(axis=0), pose[confident, :2].max(axis=0)
+        begin, margin = np.array([window.x, window.y]), self.settings.margin_px
+        end = begin + np.array([window.width, window.height])
+        within = ((low >= begin + margin) | (begin == 0)) & ((high <= end - margin) | (end == self._frame))
+        return bool(within.all())
+
+    def take(self, pose: Pose, *, whole: bool, elapsed: float = 1.0) -> None:
+        """Go on from a pose.
+
+        Parameters
+        ----------
+        pose
+            (K, 3) in pixels of the frame.
+        whole
+            Whether it comes from a whole frame.
+        elapsed
+            Frames since the pose before; as `ahead` of `window`.
+        """
+        self._since_whole = 0 if whole else self._since_whole + 1
+        confident = self._confident(pose)
+        if not confident.any():
+            self._last, self._velocity = None, np.zeros(2)
+            return
+        if self._last is not None and (both := confident & self._confident(self._last)).any():
+            step = (pose[both, :2] - self._last[both, :2]).mean(axis=0) / elapsed
+            jump = np.abs(step).max() > min(self.settings.sides) / 4  # found elsewhere: that is no motion
+            self._velocity = np.zeros(2) if jump else SMOOTHING * step + (1 - SMOOTHING) * self._velocity
+        self._last = np.array(pose)
+
+    def _confident(self, pose: Pose) -> NDArray[np.bool_]:
+        return np.asarray(pose[:, 2] >= self.settings.threshold)

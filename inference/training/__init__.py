@@ -1,0 +1,1 @@
+"""The trainer: DeepLabCut's labelled frames in, a model bundle out."""

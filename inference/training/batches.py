@@ -1,0 +1,106 @@
+"""Batches of crops with their targets, made by a thread ahead of the training."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.inference.bundle import ModelSpec
+from posestream.inference.training.augment import change_looks, cut_out, mirrored_order
+from posestream.inference.training.labels import LabelledFrame
+from posestream.inference.training.plan import TrainingPlan
+from posestream.inference.training.targets import disc_radius, draw_targets, map_size
+
+__all__ = ["Batch", "Batches"]
+
+LARGE_CROP_PX, SMALL_CROP_PX = 256, 128
+SMALL_BELOW = 0.4
+"""Pictures scaled below this are cut into small crops, four times as many for the same cost."""
+AHEAD = 4
+"""Batches that are made before they are asked for; the thread waits when so many are there."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step sees; see `draw_targets` and `total_loss`."""
+
+    pixels: NDArray[np.uint8]
+    """RGB (B, S, S, 3)."""
+    discs: Floats
+    refinement: Floats
+    within: Floats
+    known: Floats
+
+
+class Batches:
+    """Makes the batch of any step; the same one whenever it is asked for.
+
+    Parameters
+    ----------
+    spec
+        Of the network that is trained.
+    plan
+        Scales, cost of a step, seed.
+    frames
+        Labelled frames, at least one.
+    synthetic
+        Frames of a simulation, or none.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, plan: TrainingPlan, frames: Sequence[LabelledFrame], synthetic: Sequence[LabelledFrame]
+    ) -> None:
+        self._spec, self._plan = spec, plan
+        self._frames, self._synthetic = frames, synthetic
+        self._mirror = mirrored_order(spec.bodyparts) if plan.mirror else None
+
+    def make(self, step: int) -> Batch:
+        """Make the batch of this step."""
+        plan, spec = self._plan, self._spec
+        rng = np.random.default_rng([plan.seed, 2, step])
+        low, high = math.log(plan.smallest_scale), math.log(plan.largest_scale)
+        drawn = rng.uniform(low, high)
+        border = min(max(math.log(SMALL_BELOW), low), high)
+        bounds, size = ((low, border), SMALL_CROP_PX) if drawn < border else ((border, high), LARGE_CROP_PX)
+        count = max(1, plan.batch_pixels // size**2)
+        scales = np.exp(rng.uniform(*bounds, count))
+        pixels = np.empty((count, size, size, 3), np.uint8)
+        keypoints = np.empty((count, len(spec.bodyparts), 2))
+        known = np.empty((count, len(spec.bodyparts)), np.float32)
+        for number, scale in enumerate(scales):
+            pool = self._synthetic if self._synthetic and rng.random() < plan.synthetic_share else self._frames
+            frame = pool[int(rng.integers(len(pool)))]
+            crop = cut_out(frame, rng, scale=float(scale), size=size, mirror=self._mirror)
+            pixels[number] = change_looks(crop.pixels, rng)
+            keypoints[number], known[number] = crop.keypoints, frame.known
+        cells = map_size(size, spec.family)
+        radius = np.array([disc_radius(float(scale)) for scale in scales])
+        targets = draw_targets(
+            keypoints, radius, cells, cells, stride=float(spec.stride), locref_stdev=spec.locref_stdev
+        )
+        return Batch(pixels, *targets, known)
+
+    @contextmanager
+    def ahead(self, first: int, last: int) -> Iterator[Iterator[Batch]]:
+        """Make the batches of the steps `first` to `last` (without it) in a thread, which ends with the context."""
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            waiting: deque[Future[Batch]] = deque()
+
+            def batches() -> Iterator[Batch]:
+                for step in range(first, last + AHEAD):
+                    if step < last:
+                        waiting.append(pool.submit(self.make, step))
+                    if step >= first + AHEAD:
+                        yield waiting.popleft().result()
+
+            try:
+                yield batches()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,249 @@
+"""Train: Adam on all weights, batch norm folded in, with checkpoints that a training goes on from.
+
+DeepLabCut kept the statistics of batch norm as they were, so that folding them into the convolutions changes how the
+weights are stored, not what the network can become.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.inference.bundle import ModelBundle
+from posestream.inference.decoder import decode_numpy, sigmoid
+from posestream.inference.errors import ModelError
+from posestream.inference.network import build_network
+from posestream.inference.training.batches import Batches
+from posestream.inference.training.evaluation import Errors, evaluate
+from posestream.inference.training.labels import LabelledFrame
+from posestream.inference.training.losses import total_loss
+from posestream.inference.training.plan import TrainingPlan
+from posestream.inference.training.progress import Diary
+
+__all__ = ["CHECKPOINT_FILE", "Progress", "Trainer"]
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told at each look at a training."""
+
+    step: int
+    """Steps done."""
+    loss: float
+    """Mean since the last look."""
+    seconds_per_step: float
+    """Mean since the last look, without the look itself."""
+    held_back: list[Errors]
+
+
+class Trainer:
+    """Trains a network; on a GPU where TensorFlow sees one.
+
+    Parameters
+    ----------
+    start
+        What `start_bundle` gave.
+    plan
+        Settings.
+    folder
+        Of the checkpoint, the log and the curves; it is made.
+    frames, held_back
+        Labelled frames to train on, and those to look at in between.
+    synthetic
+        Frames of a simulation, mixed in.
+
+    Raises
+    ------
+    ModelError
+        There are no frames, the folder cannot be written to, or Keras runs on another backend than TensorFlow.
+    """
+
+    def __init__(
+        self,
+        start: ModelBundle,
+        plan: TrainingPlan,
+        folder: Path,
+        *,
+        frames: Sequence[LabelledFrame],
+        held_back: Sequence[LabelledFrame] = (),
+        synthetic: Sequence[LabelledFrame] = (),
+    ) -> None:
+        if not frames:
+            raise ModelError("There are no labelled frames to train on.")
+        self._start, self._plan, self._folder = start, plan, folder
+        self._held_back = held_back
+        self._batches = Batches(start.spec, plan, frames, synthetic)
+        # What a checkpoint must agree on: another start or other frames would end as another network
+        self._identity = {
+            "plan": msgspec.to_builtins(plan),
+            "start": start.digest(),
+            "frames": [frame.name for frame in (*frames, *synthetic)],
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ModelError(f"{folder} cannot be made: {error.strerror or error}.") from error
+        self._tf = _tensorflow()
+        import keras
+
+        keras.utils.set_random_seed(plan.seed)
+        self._network = build_network(start, pixel_format="rgb24", precision=plan.precision, decode=False)
+        self._network.trainable = True
+        self._optimizer = keras.optimizers.Adam(plan.learning_rate, global_clipnorm=plan.clip_norm)
+        self._optimizer.build(self._network.trainable_variables)
+        self._step_function = self._tf.function(self._follow_gradient, reduce_retracing=True)
+        self.step = 0
+        """Steps done."""
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint; False where there is none.
+
+        Raises
+        ------
+        ModelError
+            It is damaged, or of a training with another plan, start or frames.
+        """
+        path = self._folder / CHECKPOINT_FILE
+        if not path.is_file():
+            return False
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                identity, step = json.loads(metadata["identity"]), int(metadata["step"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise ModelError(f"{path} is not a checkpoint of a training: {error}. Remove it and begin anew.") from error
+        if identity != self._identity:
+            other = ", ".join(key for key in self._identity if identity.get(key) != self._identity[key])
+            raise ModelError(f"{path} belongs to a training that differs in: {other}. Name the same, or begin anew.")
+        variables = self._variables()
+        if tensors.keys() != variables.keys():
+            raise ModelError(f"{path} holds the tensors of another network. Remove it and begin anew.")
+        for name, variable in variables.items():
+            variable.assign(tensors[name].reshape(variable.shape))
+        self.step = step
+        return True
+
+    def run(self, tell: Callable[[Progress], None], until: int | None = None) -> None:
+        """Train to the plan's end, or until so many steps are done; the checkpoint and the log are then written.
+
+        Parameters
+        ----------
+        tell
+            Called at each look at the frames held back.
+        until
+            Steps, counted from the training's beginning.
+
+        Raises
+        ------
+        ModelError
+            A picture cannot be read, the folder cannot be written to, or the loss is no longer a number.
+        """
+        last = min(self._plan.steps, until or self._plan.steps)
+        diary = Diary(self._folder, self.step)
+        losses: list[float] = []
+        began = time.perf_counter()
+        with self._batches.ahead(self.step, last) as batches:
+            for batch in batches:
+                self._optimizer.learning_rate.assign(learning_rate(self._plan, self.step))
+                arrays = (batch.pixels, batch.discs, batch.refinement, batch.within, batch.known)
+                losses.append(float(self._step_function(*map(self._tf.constant, arrays))))
+                self.step += 1
+                if not math.isfinite(losses[-1]):
+                    raise ModelError(f"The loss is {losses[-1]} after step {self.step}. Lower the learning rate.")
+                ended = self.step == last
+                if ended or self.step % self._plan.evaluate_steps == 0:
+                    seconds = (time.perf_counter() - began) / len(losses)
+                    self._look(diary, Progress(self.step, float(np.mean(losses)), seconds, self.errors()), tell)
+                    losses, began = [], time.perf_counter()
+                if ended or self.step % self._plan.checkpoint_steps == 0:
+                    self._save()
+        diary.draw()
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Poses (B, K, 3) of RGB pictures, uint8 (B, H, W, 3), by the network as it is now."""
+        spec = self._start.spec
+        logits, locref = (np.asarray(maps) for maps in self._network(pixels, training=False))
+        return decode_numpy(sigmoid(logits), locref, stride=float(spec.stride), locref_stdev=spec.locref_stdev)
+
+    def errors(self) -> list[Errors]:
+        """Errors on the frames held back, at every scale; none where no frame is."""
+        return evaluate(self.predict, self._start.spec.bodyparts, self._held_back) if self._held_back else []
+
+    def bundle(self) -> ModelBundle:
+        """Give the network as it is now."""
+        weights = {
+            f"{layer.name.removesuffix('.norm').replace('.', '/')}/{weight.name}": weight.numpy()
+            for layer in self._network.layers
+            for weight in layer.weights
+        }
+        spec = self._start.spec
+        source = msgspec.structs.replace(spec.source, iterations=self.step)
+        return ModelBundle(msgspec.structs.replace(spec, source=source), weights)
+
+    def _follow_gradient(self, pixels: Any, discs: Any, refinement: Any, within: Any, known: Any) -> Any:
+        """Do one step; gives the loss before it."""
+        with self._tf.GradientTape() as tape:
+            logits, locref = self._network(pixels, training=True)
+            loss = total_loss(logits, locref, discs, refinement, within, known)
+        variables = self._network.trainable_variables
+        self._optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+        return loss
+
+    def _look(self, diary: Diary, progress: Progress, tell: Callable[[Progress], None]) -> None:
+        line = {"step": progress.step, "loss": progress.loss}
+        line |= {f"rmse_px_{errors.factor:g}": errors.rmse_px for errors in progress.held_back}
+        diary.add(line)
+        tell(progress)
+
+    def _variables(self) -> Mapping[str, Any]:
+        """Weights and the optimizer's state, under names that stay."""
+        found = {f"weights/{number}": variable for number, variable in enumerate(self._network.trainable_variables)}
+        return found | {f"adam/{number}": variable for number, variable in enumerate(self._optimizer.variables)}
+
+    def _save(self) -> None:
+        """Write the checkpoint; the old one stays until the new one is complete."""
+        from safetensors.numpy import save_file
+
+        path = self._folder / CHECKPOINT_FILE
+        partial = path.with_name(f".{path.name}.partial")
+        tensors = {name: variable.numpy() for name, variable in self._variables().items()}
+        metadata = {"identity": json.dumps(self._identity), "step": str(self.step)}
+        try:
+            save_file({name: np.atleast_1d(array) for name, array in tensors.items()}, partial, metadata)
+            partial.replace(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def learning_rate(plan: TrainingPlan, step: int) -> float:
+    """Learning rate of a step: a straight rise, then half a cosine down to 0."""
+    if step < plan.warm_up_steps:
+        return plan.learning_rate * (step + 1) / plan.warm_up_steps
+    done = (step - plan.warm_up_steps) / max(1, plan.steps - plan.warm_up_steps)
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _tensorflow() -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"Keras runs on {keras.backend.backend()}, but training needs TensorFlow. Unset KERAS_BACKEND."
+        )
+    return tf

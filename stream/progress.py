@@ -1,0 +1,28 @@
+"""How far work on many frames is."""
+
+from dataclasses import dataclass
+
+from posestream.stream.wire.control import Values
+
+__all__ = ["Progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work on one camera or video is."""
+
+    name: str
+    """The camera's or the video's."""
+    done: int
+    """Frames that have got their pose in this call."""
+    total: int
+    """Frames that are to get one in this call; 0: nobody knows."""
+    seconds: float
+    """Seconds since the first frame of it was asked for."""
+
+    @property
+    def values(self) -> Values:
+        """As counters of a process: with frames a second until now, and seconds that the rest takes at that rate."""
+        rate = self.done / self.seconds if self.seconds > 0 else 0.0
+        left_s = (self.total - self.done) / rate if rate else None
+        return {self.name: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
