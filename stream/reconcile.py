@@ -179,7 +179,7 @@ def _poses_behind(
 def _rows_of_extra(
     frames: pd.DataFrame, extra_us: NDArray[np.int64], first: int, poses: dict[int, tuple[int, int | None]]
 ) -> pd.DataFrame:
-    """Number frames of the video behind the table's end: by the poses that have their times, and else one by one."""
+    """Give frames of the video behind the table's end numbers: of the poses with their times, and else one by one."""
     seqs = {place: seq for seq, (_, place) in poses.items() if place is not None}
     seq, rows = _next_seq(frames), []
     for place, pts_us in enumerate(extra_us.tolist()):
