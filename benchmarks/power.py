@@ -107,7 +107,7 @@ class _SyncLog:
             except ValueError:  # cut off by the kill
                 continue
             self._sizes[inode] = size
-            self._names[inode] = set(names or ())
+            self._names.setdefault(inode, set()).update(names or ())  # lines of two processes may come in any order
             self._ended_s.setdefault(inode, []).append(ended)
 
     def size(self, file: Path) -> int:
