@@ -25,7 +25,7 @@ from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
-from posestream.stream.wire.sockets import EndpointError
+from posestream.stream.wire.sockets import RECONNECT_S, EndpointError
 
 __all__ = ["InferenceRole", "main"]
 
@@ -78,6 +78,8 @@ class InferenceRole:
             engine.prepare(*shape, batch_sizes=_batch_sizes(job))
         warm_up_s = time.monotonic() - began
         self._wait_for_cameras(self._receiver, job)
+        # Readers that wait for the poses try again now and then; they are to see the first one, too.
+        time.sleep(max(0.0, began + 2 * RECONNECT_S - time.monotonic()))
         self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher)
         details: dict[str, Any] = {
             "model": msgspec.to_builtins(spec),

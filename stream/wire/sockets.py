@@ -23,13 +23,15 @@ from zmq.utils.monitor import recv_monitor_message
 
 from posestream.stream.wire.keys import Keys
 
-__all__ = ["Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
+__all__ = ["RECONNECT_S", "Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
 
 MAX_SUBSCRIPTION_BYTES = 1_024
 """Topics are 80 bytes at most, but the limit holds for the commands of the CURVE handshake too, of some 300."""
 MAX_PART_BYTES = 512 * 2**20
 """The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
 connection that announces more."""
+RECONNECT_S = 0.2
+"""Seconds after which a reader that waits for its publisher tries again, at the latest."""
 
 _ENDPOINT = re.compile(r"^(?:tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5}|\*)|ipc://(?P<path>\S+))$")
 
@@ -317,7 +319,7 @@ def subscriber(
     socket.setsockopt(zmq.MAXMSGSIZE, part_bytes)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(RECONNECT_S * 1e3))
     for topic in topics:
         socket.setsockopt_string(zmq.SUBSCRIBE, topic)
     try:
