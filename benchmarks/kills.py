@@ -225,6 +225,18 @@ def summed(rows: list[dict[str, Any]], by: str = "killed") -> list[dict[str, Any
     return [{by: what} | row for what, row in sums.to_dict("index").items()]
 
 
+def report_rounds(rows: list[dict[str, Any]], by: str, seed: int, seconds: float, remark: str = "") -> int:
+    """Print the table, how many rounds were good, and those that were not; gives the exit status."""
+    print(markdown(summed(rows, by)))
+    bad = [row for row in rows if not good(row)]
+    print(f"\n{len(rows) - len(bad)} of {len(rows)} rounds good, seed {seed}, {seconds:.0f} s")
+    if remark:
+        print(remark)
+    for row in bad:
+        print(row)
+    return 1 if bad else 0
+
+
 def main() -> None:
     """Print a row for each set of victims."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -237,12 +249,7 @@ def main() -> None:
     order = random.Random(given.seed)  # noqa: S311
     victims = [victims for _ in range(0, given.rounds, len(SETS)) for victims in order.sample(SETS, len(SETS))]
     rows = kill_rounds(given.model, victims[: given.rounds], given.seed, lambda text: print(text, file=sys.stderr))
-    print(markdown(summed(rows)))
-    bad = [row for row in rows if not good(row)]
-    print(f"\n{len(rows) - len(bad)} of {len(rows)} rounds good, seed {given.seed}, {time.monotonic() - began:.0f} s")
-    for row in bad:
-        print(row)
-    sys.exit(1 if bad else 0)
+    sys.exit(report_rounds(rows, "killed", given.seed, time.monotonic() - began))
 
 
 if __name__ == "__main__":

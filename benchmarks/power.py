@@ -25,8 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kills import ROLES, Round, good, kill_rounds, summed
-from report import markdown
+from kills import ROLES, Round, kill_rounds, report_rounds
 
 from posestream.stream.recover import QUIET_S
 
@@ -167,13 +166,8 @@ def main() -> None:
             given.model, [ROLES] * rounds, given.seed, lambda text: print(text, file=sys.stderr), kind=kind
         )
     longest_ms = max(row.pop("ms without a sync") for row in rows)
-    print(markdown(summed(rows, "container")))
-    bad = [row for row in rows if not good(row)]
-    print(f"\n{len(rows) - len(bad)} of {len(rows)} rounds good, seed {given.seed}, {time.monotonic() - began:.0f} s")
-    print(f"the longest time between two syncs of a video: {longest_ms} ms")
-    for row in bad:
-        print(row)
-    sys.exit(1 if bad else 0)
+    remark = f"the longest time between two syncs of a video: {longest_ms} ms"
+    sys.exit(report_rounds(rows, "container", given.seed, time.monotonic() - began, remark))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "video_frames"]
+__all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
 
 LIMIT_PX = 0.05
 LIMIT_LIKELIHOOD = 1e-3
@@ -75,6 +75,15 @@ class Difference:
         return self.largest_px <= LIMIT_PX and self.largest_likelihood <= LIMIT_LIKELIHOOD
 
 
+def shrunk(frame: Any, size: tuple[int, int] | None) -> Frames:
+    """Give a frame, uint8 (H, W, 3), shrunk to `size` (width, height) by areas; None: as it is."""
+    import cv2
+
+    if size is None or (frame.shape[1], frame.shape[0]) == size:
+        return np.asarray(frame, np.uint8)
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: str = "") -> Iterator[Frames]:
     """Yield the frames of a video as RGB, uint8 (H, W, 3), shrunk to `size` (width, height) by areas.
 
@@ -92,9 +101,7 @@ def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: s
     try:
         with av.open(str(video)) as container:
             for picture in container.decode(video=0):
-                frame: Any = picture.to_ndarray(format="rgb24")
-                if size is not None and (frame.shape[1], frame.shape[0]) != size:
-                    frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                frame: Any = shrunk(picture.to_ndarray(format="rgb24"), size)
                 if colour_map == "jet":
                     frame = cv2.applyColorMap(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLORMAP_JET)[..., ::-1]
                 yield frame.astype(np.uint8, copy=False)

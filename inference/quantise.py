@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.bundle import ModelBundle
+from posestream.inference.check import shrunk
 from posestream.inference.errors import ModelError
 from posestream.inference.openvino_engine import OpenVinoEngine
 from posestream.inference.openvino_graph import import_openvino, read_graph, unreported
@@ -145,8 +146,6 @@ def spread_frames(video: Path, number: int, size: tuple[int, int] | None) -> Fra
 
 
 def _spread(container: Any, number: int, size: tuple[int, int] | None) -> Iterator[Frames]:
-    import cv2
-
     stream = container.streams.video[0]
     start = container.start_time or 0
     seen: set[int] = set()
@@ -158,10 +157,7 @@ def _spread(container: Any, number: int, size: tuple[int, int] | None) -> Iterat
                 continue
             if picture.pts not in seen:
                 seen.add(picture.pts)
-                frame: Any = picture.to_ndarray(format="rgb24")
-                if size is not None and (frame.shape[1], frame.shape[0]) != size:
-                    frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-                yield frame
+                yield shrunk(picture.to_ndarray(format="rgb24"), size)
             break
 
 

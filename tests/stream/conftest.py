@@ -17,6 +17,14 @@ import pytest
 
 POSESTREAM = shutil.which("posestream", path=str(Path(sys.executable).parent)) or "posestream"
 BODYPARTS = ("snout", "leftear", "rightear", "tailbase")
+ARENA = """
+[cameras.top]
+backend = "synthetic"
+width = 96
+height = 64
+rate_hz = 50.0
+buffers = 1000  # a busy machine loses nothing here
+"""
 
 
 @pytest.fixture(scope="session")

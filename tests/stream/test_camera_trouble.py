@@ -9,18 +9,9 @@ import pytest
 
 from posestream.stream.verify import verify_session
 
-from .conftest import frames_in
+from .conftest import ARENA, frames_in
 
 pytestmark = pytest.mark.timeout(180)
-
-ARENA = """
-[cameras.top]
-backend = "synthetic"
-width = 96
-height = 64
-rate_hz = 50.0
-buffers = 1000  # a busy machine loses nothing here
-"""
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

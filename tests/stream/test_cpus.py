@@ -7,25 +7,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import children_of
+from .conftest import ARENA, children_of
 
 pytestmark = pytest.mark.timeout(180)
-ARENA = """
-[cameras.top]
-backend = "synthetic"
-width = 96
-height = 64
-rate_hz = 50.0
-buffers = 1000
-cpus = [{core}]
-"""
+ON_A_CORE = ARENA + "cpus = [{core}]\n"
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="this system has no such thing")
 def test_processes_with_all_their_threads_are_kept_to_the_cores_of_the_rig(posestream, rig, random_model) -> None:
     core = psutil.Process().cpu_affinity()[-1]
     model = f"[inference]\nmodel = {json.dumps(str(random_model))}\ncpus = [{core}]\n"
-    run = posestream("run", rig(ARENA.format(core=core) + model), "--seconds", 5, "--json")
+    run = posestream("run", rig(ON_A_CORE.format(core=core) + model), "--seconds", 5, "--json")
     run.until_rows(5, "top/poses.csv")
     children = children_of(run.process.pid)
     if sys.platform == "linux":
@@ -42,7 +34,7 @@ def test_processes_with_all_their_threads_are_kept_to_the_cores_of_the_rig(poses
 
 
 def test_a_core_that_is_not_there_is_named_before_anything_is_opened(posestream, rig, tmp_path) -> None:
-    status, _, err = posestream("run", rig(ARENA.format(core=4096))).end()
+    status, _, err = posestream("run", rig(ON_A_CORE.format(core=4096))).end()
     assert status == 2
     if hasattr(psutil.Process, "cpu_affinity"):
         assert "cameras.top.cpus = [4096]: there is no core 4096 here; this machine lets posestream have core" in err

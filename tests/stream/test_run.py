@@ -11,18 +11,9 @@ import pytest
 
 from posestream.stream.verify import verify_session
 
-from .conftest import BODYPARTS, children_of, frames_in, free_endpoint, wait_for_processes, write_video
+from .conftest import ARENA, BODYPARTS, children_of, frames_in, free_endpoint, wait_for_processes, write_video
 
 pytestmark = pytest.mark.timeout(180)
-
-ARENA = """
-[cameras.top]
-backend = "synthetic"
-width = 96
-height = 64
-rate_hz = 50.0
-buffers = 1000  # a busy machine loses nothing here
-"""
 
 
 def rows(path: Path) -> list[dict[str, str]]:
