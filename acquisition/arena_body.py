@@ -6,7 +6,8 @@ below a pixel. Points are complex numbers in scene pixels, as in `arena_motion`.
 
 import cmath
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from posestream.acquisition.arena_motion import BODY_LINKS, TAIL_LINKS, MouseMotion
 
-__all__ = ["KEYPOINTS", "Body", "body_of", "draw"]
+__all__ = ["KEYPOINTS", "Body", "body_of", "draw", "draw_reflection", "moved"]
 
 KEYPOINTS = ("snout", "leftear", "rightear", "tailbase")
 """Names of the keypoints, as in DeepLabCut's open-field example; left and right are the animal's own."""
 
-Points = NDArray[np.complex128]
+Points: TypeAlias = NDArray[np.complex128]
+Image: TypeAlias = NDArray[np.uint8]
 
 SNOUT_PX, EARS_PX, EAR_SIDE_PX = 25.0, 12.0, 9.5
 """From the neck to the tip of the snout and to the line between the ears; from there to an ear."""
@@ -28,10 +30,14 @@ SIDES_PX = (4.0, 9.5, 12.5, 19.0, 22.0, 23.5, 21.0, 4.5)
 TAIL_SIDES_PX = (3.6, 1.0)
 FUR, FUR_LIGHT, EAR, EAR_INNER, FOOT, TAIL = 22, 26, 100, 126, 112, 92
 """Grey levels."""
+SKIN = (1.22, 0.92, 0.9)
+"""Red, green and blue of what has no fur, in a scene with colours, as parts of its grey level."""
 SHADOWS = ((-5.0 + 5.0j, 222), (8.0 - 5.0j, 172))
 """One for each lamp, the fainter first: where it falls (scene pixels) and how much light is left (of 255)."""
 SHADOW_SOFT_PX, LENS_SOFT_PX = 2.8, 0.9
 """Blur of the shadow's edge and of everything's, standard deviation."""
+REFLECTION, REFLECTION_SOFT_PX = 110, 3.5
+"""How much light of the wall is left where it shows the mouse (of 255), and the blur of that."""
 CIRCLE = np.exp(2j * np.pi * np.arange(20) / 20)
 SUBPIXEL_BITS = 4
 REACH_PX = 20.0
@@ -41,15 +47,15 @@ REACH_PX = 20.0
 class Body(NamedTuple):
     """A posture: the shapes to be drawn and the keypoints, scene pixels."""
 
-    keypoints: tuple[complex, complex, complex, complex]
+    keypoints: tuple[complex, ...]
     """In the order of `KEYPOINTS`."""
     snout: Points
     outline: Points
     back: Points
     """Lighter fur along the spine."""
     tail: Points
-    ears: tuple[Points, Points]
-    inner_ears: tuple[Points, Points]
+    ears: tuple[Points, ...]
+    inner_ears: tuple[Points, ...]
     feet: tuple[Points, ...]
 
 
@@ -125,44 +131,110 @@ def _ribbon(line: Points, sides_px: NDArray[np.float64]) -> Points:
     return np.concatenate([line - across, (line + across)[::-1]])
 
 
-def draw(frame: NDArray[np.uint8], body: Body, scale: float) -> None:
+def moved(body: Body, before: Body, intervals: float) -> Body:
+    """Give the posture so many frame intervals later, or earlier where negative, if the mouse goes on as it does.
+
+    Parameters
+    ----------
+    body, before
+        The present posture, and that of the frame before it.
+    intervals
+        How far, at most about one.
+    """
+
+    def goes_on(now: Points, then: Points) -> Points:
+        return now + (now - then) * intervals
+
+    return Body(
+        keypoints=tuple(
+            now + (now - then) * intervals for now, then in zip(body.keypoints, before.keypoints, strict=True)
+        ),
+        snout=goes_on(body.snout, before.snout),
+        outline=goes_on(body.outline, before.outline),
+        back=goes_on(body.back, before.back),
+        tail=goes_on(body.tail, before.tail),
+        ears=tuple(map(goes_on, body.ears, before.ears)),
+        inner_ears=tuple(map(goes_on, body.inner_ears, before.inner_ears)),
+        feet=tuple(map(goes_on, body.feet, before.feet)),
+    )
+
+
+def draw(frame: Image, bodies: Sequence[Body], scale: float) -> None:
     """Draw the mouse and its shadow.
 
     Parameters
     ----------
     frame
-        (height, width) uint8 with the ground on it; changed in place.
-    body
-        What `body_of` gave.
+        uint8 (height, width), or (height, width, 3) in red, green and blue, with the ground on it; changed in place.
+    bodies
+        Postures during the exposure, at least one; the frame shows their mean.
     scale
         Frame pixels of a scene pixel.
     """
-    region, shift = _region(frame, body, scale)
+    region, shift = _region(frame, bodies, scale)
     if not region.size:
         return
+    if len(bodies) == 1:
+        _paint(region, bodies[0], scale, shift)
+        return
+    light = np.zeros(region.shape, np.float32)
+    for body in bodies:
+        picture = region.copy()
+        _paint(picture, body, scale, shift)
+        cv2.accumulate(picture, light)
+    np.copyto(region, np.rint(light / len(bodies)), casting="unsafe")
+
+
+def draw_reflection(wall: Image, shows: NDArray[np.uint8], body: Body, scale: float, foot_px: float) -> None:
+    """Darken the wall behind the arena where it shows the mouse.
+
+    Parameters
+    ----------
+    wall
+        The frame's uppermost rows; changed in place.
+    shows
+        Of the same height and width: 255 where the wall is, 0 where it is not.
+    body
+        Posture.
+    scale
+        Frame pixels of a scene pixel.
+    foot_px
+        Where the wall meets the floor, scene pixels from above.
+    """
+    if body.outline.imag.min() > 2 * foot_px:
+        return
+    light: Image = np.full(shows.shape, 255, np.uint8)
+    for shape in (body.outline, body.snout, body.tail, *body.ears):
+        _fill(light, shape.conj() + 2j * foot_px, REFLECTION, scale, 0j)
+    cv2.GaussianBlur(light, (0, 0), max(0.4, REFLECTION_SOFT_PX * scale), light)
+    np.maximum(light, 255 - shows, out=light)
+    cv2.multiply(wall, light if wall.ndim == 2 else cv2.merge([light] * 3), wall, 1 / 255)
+
+
+def _paint(region: Image, body: Body, scale: float, shift: complex) -> None:
     light = np.full(region.shape, 255, np.uint8)
     for offset, left in SHADOWS:
         for shape in (body.outline, body.tail, *body.ears):
             _fill(light, shape + offset, left, scale, shift)
     cv2.GaussianBlur(light, (0, 0), max(0.4, SHADOW_SOFT_PX * scale), light)
     cv2.multiply(region, light, region, 1 / 255)
-    for shapes, gray in (
-        (body.feet, FOOT),
-        ((body.tail,), TAIL),
-        ((body.outline, body.snout), FUR),
-        ((body.back,), FUR_LIGHT),
-        (body.ears, EAR),
-        (body.inner_ears, EAR_INNER),
+    for shapes, gray, tint in (
+        (body.feet, FOOT, SKIN),
+        ((body.tail,), TAIL, SKIN),
+        ((body.outline, body.snout), FUR, None),
+        ((body.back,), FUR_LIGHT, None),
+        (body.ears, EAR, SKIN),
+        (body.inner_ears, EAR_INNER, SKIN),
     ):
         for shape in shapes:
-            _fill(region, shape, gray, scale, shift)
+            _fill(region, shape, gray, scale, shift, tint)
     cv2.GaussianBlur(region, (0, 0), max(0.35, LENS_SOFT_PX * scale), region)
 
 
-def _region(frame: NDArray[np.uint8], body: Body, scale: float) -> tuple[NDArray[np.uint8], complex]:
+def _region(frame: Image, bodies: Sequence[Body], scale: float) -> tuple[Image, complex]:
     """Part of the frame that the mouse covers, and its upper left corner."""
-    points = np.concatenate([body.outline, body.tail, *body.ears, *body.feet])
-    height, width = frame.shape
+    points = np.concatenate([shape for body in bodies for shape in (body.outline, body.tail, *body.ears, *body.feet)])
+    height, width = frame.shape[:2]
     low = (points.real.min() - REACH_PX) * scale, (points.imag.min() - REACH_PX) * scale
     high = (points.real.max() + REACH_PX) * scale, (points.imag.max() + REACH_PX) * scale
     x, y = (min(max(0, math.floor(side)), limit) for side, limit in zip(low, (width, height), strict=True))
@@ -170,8 +242,11 @@ def _region(frame: NDArray[np.uint8], body: Body, scale: float) -> tuple[NDArray
     return frame[y:bottom, x:right], complex(x, y)
 
 
-def _fill(image: NDArray[np.uint8], shape: Points, gray: int, scale: float, shift: complex) -> None:
+def _fill(
+    image: Image, shape: Points, gray: int, scale: float, shift: complex, tint: Sequence[float] | None = None
+) -> None:
     # scene coordinates are those of pixel centres too, hence the half pixels
     points = ((shape + (0.5 + 0.5j)) * scale - (0.5 + 0.5j) - shift) * (1 << SUBPIXEL_BITS)
     vertices = np.rint(points.view(np.float64).reshape(-1, 2)).astype(np.int32)
-    cv2.fillPoly(image, [vertices], gray, cv2.LINE_AA, SUBPIXEL_BITS)
+    colour = [float(gray)] * 3 if tint is None or image.ndim == 2 else [gray * part for part in tint]
+    cv2.fillPoly(image, [vertices], colour, cv2.LINE_AA, SUBPIXEL_BITS)

@@ -1,4 +1,4 @@
-"""The empty arena: paper on the floor, lamps that light it unevenly, walls and the gleam of the front one.
+"""The empty arena: paper on the floor, droppings, lamps that light it unevenly, walls and the gleam of the front one.
 
 Modelled on the open-field recording of DeepLabCut's examples: a floor of about 150 to 250 grey levels, brightest on
 the right, walls of 60 to 130, and the bulging edges of a wide lens.
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ground"]
+__all__ = ["WALL_FOOT", "coloured", "ground", "wall_mask"]
 
 FloatImage: TypeAlias = NDArray[np.float32]
 
@@ -20,6 +20,12 @@ GLEAMS = ((0.187, 0.026), (0.318, 0.026), (0.65, 0.026))
 """Reflections of the lamps on the front wall: place and width, fractions of the frame."""
 GRAIN_GRAY = 1.1
 """Texture of the paper, standard deviation."""
+WALL_FOOT = 0.096
+"""Where the wall behind the arena meets the floor, as a fraction of the height: it reflects from there on."""
+WALL_ROWS = 0.13
+"""Rows in which that wall is seen, as a fraction."""
+PAPER_TINT, WALL_TINT = (1.02, 1.0, 0.93), (0.96, 1.0, 1.08)
+"""Red, green and blue in a scene with colours, as parts of the grey level."""
 
 
 def ground(width: int, height: int, seed: int) -> NDArray[np.uint8]:
@@ -38,7 +44,7 @@ def ground(width: int, height: int, seed: int) -> NDArray[np.uint8]:
         (height, width) uint8.
     """
     rng = np.random.default_rng([seed, 1])
-    scale = min(width / 640, height / 480)
+    scale = _scale(width, height)
     x: FloatImage = ((np.arange(width) + 0.5) / width)[None, :].astype(np.float32)
     y: FloatImage = ((np.arange(height) + 0.5) / height)[:, None].astype(np.float32)
     floor = _floor_mask(width, height, scale)
@@ -47,7 +53,27 @@ def ground(width: int, height: int, seed: int) -> NDArray[np.uint8]:
     scene -= 34 * _edge(floor, scale)
     _gleam(scene, scale)
     grain = rng.normal(0, GRAIN_GRAY, scene.shape).astype(np.float32)
-    return np.asarray(np.clip(scene + 1.8 * _soft(grain, 0.6), 0, 255), np.uint8)
+    scene += 1.8 * _soft(grain, 0.6)
+    _droppings(scene, scale, np.random.default_rng([seed, 3]))
+    return np.asarray(np.clip(scene, 0, 255), np.uint8)
+
+
+def coloured(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the empty arena in red, green and blue, uint8 (height, width, 3): yellowish paper, bluish walls."""
+    height, width = gray.shape
+    floor = _floor_mask(width, height, _scale(width, height))[..., None]
+    tint = floor * np.array(PAPER_TINT, np.float32) + (1 - floor) * np.array(WALL_TINT, np.float32)
+    return np.asarray(np.clip(gray[..., None] * tint, 0, 255), np.uint8)
+
+
+def wall_mask(width: int, height: int) -> NDArray[np.uint8]:
+    """Give the uppermost rows of a frame, uint8 (rows, width): 255 where the wall is, 0 on the floor."""
+    floor = _floor_mask(width, height, _scale(width, height))[: max(1, round(WALL_ROWS * height))]
+    return np.asarray(np.rint(255 * (1 - floor)), np.uint8)
+
+
+def _scale(width: int, height: int) -> float:
+    return min(width / 640, height / 480)
 
 
 def _floor_mask(width: int, height: int, scale: float) -> FloatImage:
@@ -119,6 +145,17 @@ def _marks(width: int, height: int, scale: float, rng: np.random.Generator) -> F
         cv2.circle(marks, spot, max(1, round(1.5 * scale)), 30, -1, cv2.LINE_AA)
     bands = _soft(rng.normal(0, 3, (height, 1)).astype(np.float32).repeat(8, axis=1), 1.2 * scale)[:, :1]
     return bands - _soft(marks.astype(np.float32), 0.8 * scale)
+
+
+def _droppings(scene: FloatImage, scale: float, rng: np.random.Generator) -> None:
+    height, width = scene.shape
+    cover = np.zeros((height, width), np.uint8)
+    for _ in range(int(rng.integers(0, 7))):
+        spot = np.round(rng.uniform((0.08, 0.16), (0.92, 0.9)) * (width, height) * 16).astype(int).tolist()
+        axes = np.round(rng.uniform((2.4, 1.1), (3.8, 1.7)) * scale * 16).astype(int).tolist()
+        cv2.ellipse(cover, spot, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA, 4)
+    share = _soft(np.asarray(cover / 255, np.float32), 0.7 * scale)
+    scene += share * (48 - scene)
 
 
 def _soft(image: FloatImage, sigma_px: float) -> FloatImage:

@@ -40,13 +40,15 @@ class SyntheticSettings(CameraSettings, frozen=True, kw_only=True, forbid_unknow
     seed: Annotated[int, Meta(ge=0)] = 0
     """The same seed gives the same frames and the same faults."""
     pixel_format: PixelFormat | Literal["gray10", "gray12", "gray16"] = "gray8"
-    """How a pixel lies in memory; the scene has no colours, and no more than 256 levels of grey."""
+    """How a pixel lies in memory; the scene has no more than 256 levels of grey, or of a colour."""
     levels: tuple[int, int] | None = None
     """Of pixels with more than 8 bits: the values that become 0 and 255 in the published frames; default: all."""
     frames: Annotated[int, Meta(ge=1)] | None = None
     """How many frames are exposed, lost ones included, before the stream ends; without it, it never does."""
     noise: Annotated[float, Meta(ge=0, le=100)] = 2.0
     """Standard deviation of the sensor's noise, grey levels."""
+    exposure_us: Annotated[float, Meta(ge=0, le=1e6)] = 2000.0
+    """For so long a frame is exposed, microseconds: it blurs what moves."""
     drop: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Probability that the device loses a frame."""
     jitter_ms: NotNegative = 0.0
@@ -111,10 +113,19 @@ class SyntheticCamera:
             raise CameraError(f"the synthetic camera's device_ids {list(options.device_ids)} are no range of numbers")
         if self._away():
             raise CameraError("the synthetic camera is unplugged")
-        self._arena = Arena(options.width, options.height, options.rate_hz, options.seed, options.noise)
+        in_colour = options.pixel_format in ("rgb24", "bgr24")
+        self._arena = Arena(
+            options.width,
+            options.height,
+            options.rate_hz,
+            options.seed,
+            options.noise,
+            options.exposure_us,
+            colour=in_colour,
+        )
         self._faults = random.Random(options.seed)  # noqa: S311 - reproducible on purpose
         self._draw_faults()
-        if options.pixel_format != "gray8":
+        if options.pixel_format in DEPTHS:
             self._gray = np.empty((options.height, options.width), np.uint8)
         colour = options.pixel_format
         pixel_format: PixelFormat = colour if colour == "rgb24" or colour == "bgr24" else "gray8"  # noqa: PLR1714
@@ -257,11 +268,12 @@ class SyntheticCamera:
 
     def _render(self, out: Pixels) -> None:
         assert self._arena is not None  # noqa: S101 - for the type checker
-        if self._gray is None:
+        if self._gray is not None:
+            self._arena.render(self._gray)
+            cv2.LUT(self._gray, self._values, out)
+        elif self._settings.pixel_format == "gray8":
             self._arena.render(out[:, :, 0])
         else:
-            self._arena.render(self._gray)
-            if out.dtype == np.uint16:
-                cv2.LUT(self._gray, self._values, out)
-                return
-            cv2.cvtColor(self._gray, cv2.COLOR_GRAY2BGR, out)
+            self._arena.render(out)
+            if self._settings.pixel_format == "bgr24":
+                cv2.cvtColor(out, cv2.COLOR_RGB2BGR, out)

@@ -29,6 +29,7 @@ __all__ = ["arena_frames", "show_errors", "train_network"]
 FRAMES_PER_ARENA = 8
 STEPS_BETWEEN = 20
 """Frames of 1/30 s that the mouse goes on between two that are kept."""
+EXPOSURES_US = (1000.0, 2000.0, 5000.0, 10_000.0, 25_000.0)
 UNSEEN_SEEDS = 1_000_000
 """Arenas with seeds from here on are never trained on."""
 UNSEEN_FRAMES = 24
@@ -116,6 +117,8 @@ def train_network(
 def arena_frames(count: int, bodyparts: Sequence[str], first_seed: int) -> list[LabelledFrame]:
     """Make frames of the arena, 640x480, whose body parts are known where it has them by the same name.
 
+    Arenas differ in their exposure, and each fourth is in colour.
+
     Parameters
     ----------
     count
@@ -139,15 +142,16 @@ def arena_frames(count: int, bodyparts: Sequence[str], first_seed: int) -> list[
     for number in range(count):
         if number % FRAMES_PER_ARENA == 0:
             seed = first_seed + number // FRAMES_PER_ARENA
-            arena = Arena(seed=seed)
+            in_colour = seed % 4 == 3
+            arena = Arena(seed=seed, exposure_us=EXPOSURES_US[seed % len(EXPOSURES_US)], colour=in_colour)
         else:
             for _ in range(STEPS_BETWEEN):
                 arena.advance()
-        grey = np.empty((480, 640), np.uint8)
-        arena.render(grey)
+        pixels = np.empty((480, 640, 3) if in_colour else (480, 640), np.uint8)
+        arena.render(pixels)
         truth = dict(zip(KEYPOINTS, arena.keypoints, strict=True))
         keypoints = np.array([truth.get(part, (np.nan, np.nan)) for part in bodyparts])
-        frames.append(LabelledFrame(f"arena {seed}, frame {arena.index}", _Grey(grey), keypoints, known))
+        frames.append(LabelledFrame(f"arena {seed}, frame {arena.index}", _Pixels(pixels), keypoints, known))
     return frames
 
 
@@ -164,14 +168,14 @@ def show_errors(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-class _Grey:
-    """Gives a grey picture as RGB; kept grey, as a third of the memory."""
+class _Pixels:
+    """Gives a picture as RGB; what is grey is kept grey, as a third of the memory."""
 
-    def __init__(self, grey: NDArray[np.uint8]) -> None:
-        self._grey = grey
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._pixels = pixels
 
     def __call__(self) -> NDArray[np.uint8]:
-        return np.repeat(self._grey[..., None], 3, axis=-1)
+        return self._pixels if self._pixels.ndim == 3 else np.repeat(self._pixels[..., None], 3, axis=-1)
 
 
 def _errors(bundle: ModelBundle, compared: dict[str, list[LabelledFrame]]) -> dict[str, Any]:

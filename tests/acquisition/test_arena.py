@@ -5,6 +5,7 @@ import pytest
 
 from posestream.acquisition.arena import KEYPOINTS, Arena
 from posestream.acquisition.arena_body import FUR_LIGHT
+from posestream.acquisition.arena_ground import ground
 
 
 def _frame(arena: Arena, width: int = 640, height: int = 480) -> np.ndarray:
@@ -122,6 +123,69 @@ def _bilinear(frame: np.ndarray, place: complex) -> float:
     fx, fy = place.real - x, place.imag - y
     rows = frame[y : y + 2, x : x + 2]
     return float(np.array([1 - fy, fy]) @ rows @ np.array([1 - fx, fx]))
+
+
+def test_a_long_exposure_blurs_the_mouse_round_its_place_and_nothing_else() -> None:
+    sharp, blurred = (Arena(seed=8, noise=0, exposure_us=us) for us in (0.0, 30_000.0))
+    for _ in range(400):
+        before = np.array(sharp.keypoints)
+        sharp.advance()
+        blurred.advance()
+        step = np.array(sharp.keypoints) - before
+        if np.linalg.norm(step, axis=1).min() > 5 and sharp.keypoints[0][1] > 200:
+            break
+    one, two = _frame(sharp).astype(float), _frame(blurred).astype(float)
+    assert sharp.keypoints == blurred.keypoints
+    changed = np.argwhere(np.abs(two - one) > 3)
+    points = np.array(sharp.keypoints)[:, ::-1]
+    assert len(changed) > 100
+    assert (changed > points.min(axis=0) - 150).all()
+    assert (changed < points.max(axis=0) + 150).all()
+    # What the dark body covers has the same middle, but a softer edge
+    middles = [np.argwhere(frame < 60).mean(axis=0) for frame in (one, two)]
+    np.testing.assert_allclose(*middles, atol=1.0)
+    x, y = np.round(sharp.keypoints[0]).astype(int)
+    edges = [np.hypot(*np.gradient(frame[y - 25 : y + 25, x - 25 : x + 25])).max() for frame in (one, two)]
+    assert edges[1] < 0.9 * edges[0], "softer at the snout"
+
+
+def test_the_wall_behind_shows_a_mouse_that_is_near() -> None:
+    seen = 0
+    for seed in range(8):
+        arena = Arena(seed=seed, noise=0)
+        empty = ground(640, 480, seed)
+        for _ in range(300):
+            arena.advance()
+            points = np.array(arena.keypoints)
+            wall = _frame(arena)[:35].astype(int) - empty[:35]
+            if points[:, 1].max() < 110:
+                seen += 1
+                assert wall.min() < -25, "the wall is darker there"
+            elif points[:, 1].min() > 250:
+                assert abs(wall).max() == 0
+    assert seen
+
+
+def test_in_colour_it_is_the_same_scene() -> None:
+    gray, colour = Arena(seed=3, noise=0), Arena(seed=3, noise=0, colour=True)
+    for _ in range(30):
+        gray.advance()
+        colour.advance()
+    picture = np.empty((480, 640, 3), np.uint8)
+    colour.render(picture)
+    assert colour.keypoints == gray.keypoints
+    assert np.abs(picture[..., 1].astype(int) - _frame(gray)).max() < 15, "green is about what a grey camera sees"
+    assert not (picture[..., 0] == picture[..., 2]).all()
+
+
+def test_some_arenas_have_droppings() -> None:
+    def specks(seed: int) -> int:
+        floor = ground(640, 480, seed)[90:420, 60:580]
+        return int((floor < 110).sum())
+
+    counts = [specks(seed) for seed in range(12)]
+    assert sum(count > 20 for count in counts) >= 6
+    assert max(counts) < 600
 
 
 def test_noise_is_as_strong_as_asked() -> None:
