@@ -23,10 +23,13 @@ KEYPOINTS = ("snout", "leftear", "rightear", "tailbase")
 Points: TypeAlias = NDArray[np.complex128]
 Image: TypeAlias = NDArray[np.uint8]
 
-SNOUT_PX, EARS_PX, EAR_SIDE_PX = 25.0, 12.0, 9.5
-"""From the neck to the tip of the snout and to the line between the ears; from there to an ear."""
+SNOUT_PX, HEAD_PX = 25.0, 12.0
+"""From the neck to the tip of the snout and to where the head is widest."""
+EARS_PX, EAR_SIDE_PX, PINNA_BACK_PX = 16.0, 9.5, 9.5
+"""From the neck to the line between the ears, as people label them, before their roots: medians of DeepLabCut's example.
+From there to an ear, and from the label back to the middle of the pinna."""
 SIDES_PX = (4.0, 9.5, 12.5, 19.0, 22.0, 23.5, 21.0, 4.5)
-"""Half the body's width at the snout, the ears, the neck and the ends of the links."""
+"""Half the body's width at the snout, the head, the neck and the ends of the links."""
 TAIL_SIDES_PX = (3.6, 1.0)
 FUR, FUR_LIGHT, EAR, EAR_INNER, FOOT, TAIL = 22, 26, 100, 126, 112, 92
 """Grey levels."""
@@ -83,9 +86,9 @@ def body_of(motion: MouseMotion) -> Body:
     left = -1j * ahead  # y points down, so the animal's left is a quarter turn against the clock
     snout, middle = motion.neck + SNOUT_PX * ahead, motion.neck + EARS_PX * ahead
     ears = (middle + EAR_SIDE_PX * left, middle - EAR_SIDE_PX * left)
-    line = BODY_SPLINE @ np.array([snout, middle, *motion.spine])
+    line = BODY_SPLINE @ np.array([snout, motion.neck + HEAD_PX * ahead, *motion.spine])
     tip = _oval(snout - SIDES_PX[0] * 1.3 * ahead, SIDES_PX[0] * 1.3, SIDES_PX[0], cmath.phase(ahead))
-    pinnae = tuple(ear + side * 4.0 * left - 5.5 * ahead for ear, side in zip(ears, (1, -1), strict=True))
+    pinnae = tuple(ear + side * 4.0 * left - PINNA_BACK_PX * ahead for ear, side in zip(ears, (1, -1), strict=True))
     shapes = [
         _oval(pinna, 6.6, 5.2, cmath.phase(ahead) + side) for pinna, side in zip(pinnae, (0.7, -0.7), strict=True)
     ]

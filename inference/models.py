@@ -8,6 +8,7 @@ from pathlib import Path
 
 from posestream.inference.archive import unpacked
 from posestream.inference.bundle import MODEL_FILE, ModelBundle
+from posestream.inference.bundled import bundled_networks, find_model
 from posestream.inference.cache import cached
 from posestream.inference.checkpoint import find_snapshot, read_train_folder
 from posestream.inference.errors import ModelError
@@ -22,7 +23,8 @@ __all__ = ["load_model"]
 SUPPORTED = (
     f"A model is a bundle (a folder with {MODEL_FILE}), or what DeepLabCut leaves: a project (with {PROJECT_FILE}), a "
     f"train folder (with {CONFIG_FILE} and snapshot-N.index, or {TORCH_CONFIG_FILE} and snapshot-N.pt) or one of its "
-    f"snapshots, an exported folder (with {CONFIG_FILE} and snapshot-N.pb) or its .tar.gz, or an exported .pt"
+    f"snapshots, an exported folder (with {CONFIG_FILE} and snapshot-N.pb) or its .tar.gz, or an exported .pt. With "
+    f"posestream comes: {', '.join(bundled_networks())}"
 )
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -48,7 +50,7 @@ def load_model(source: str | Path) -> ModelBundle:
         A bundle's folder; a DeepLabCut project, of which the newest network is taken; a train folder of DeepLabCut 2
         or 3, or the folder above it, of which the newest (or best) snapshot is taken; one snapshot,
         `.../train/snapshot-N` with or without `.index` or `.pt`; an exported folder, its `.pb` or its `.tar.gz`; or a
-        `.pt` that DeepLabCut 3 exported.
+        `.pt` that DeepLabCut 3 exported; or the name of a network that comes with the package.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def load_model(source: str | Path) -> ModelBundle:
         Nothing is there, or it is damaged, or it is not one of these.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its greeting would stand above every answer of ours
-    path = Path(source).expanduser()
+    path = find_model(source)
     if (path / MODEL_FILE).exists():
         return ModelBundle.load(path)
     found = _locate_in(path) if path.is_dir() else _locate(path)

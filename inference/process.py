@@ -13,6 +13,7 @@ import msgspec
 import zmq
 
 from posestream.inference.batcher import Batcher
+from posestream.inference.bundled import find_model
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
@@ -55,7 +56,7 @@ class InferenceRole:
         set_priority("network")  # its threads would take every core, and the camera's time with them
         cpus = set_cpus(job.cpus) if job.cpus else None
         context: zmq.Context[Any] = zmq.Context.instance()
-        source = (Path(job.rig_folder) / Path(job.model).expanduser()).absolute()
+        source = find_model(job.model, Path(job.rig_folder))
         bundle = load_model(source)
         spec = bundle.spec
         self._batcher = Batcher(job.mode, job.batch_size, round(job.wait_ms * 1e6), job.queue_bytes)

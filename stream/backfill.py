@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.inference.bundled import bundled_networks, find_model
 from posestream.inference.video_batches import VideoBatches
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.lock import session_lock
@@ -211,6 +212,8 @@ class Backfill:
 
     def _recorded_model(self) -> Path:
         inference, rig = self._session["inference"], self._session["rig"]["inference"]
+        if rig["model"] in bundled_networks():
+            return find_model(rig["model"])
         path = Path(inference.get("model_path") or rig["model"]).expanduser()
         if not path.is_absolute():
             raise BackfillError(f"session.json does not say in which folder its model {path} is; name it with --model")

@@ -15,10 +15,6 @@ __all__ = ["main"]
 
 OK, FAILED, WRONG_USE = 0, 1, 2
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
-DEMO_MODEL_HINT = (
-    "the demo needs a network; the package lmtracker (MIT licence) ships one that a lab trained: "
-    "pip install --no-deps --target .cache/lmtracker lmtracker==0.1.0, or name your own with --model FOLDER"
-)
 
 
 class _Commands(click.Group):
@@ -70,7 +66,7 @@ def run(
     from posestream.stream.rig import RigError, load_rig
 
     if model is not None:
-        changes = (*changes, f"inference.model={json.dumps(str(model.absolute()))}")
+        changes = (*changes, f"inference.model={json.dumps(_named(model))}")
     try:
         rig = load_rig(rig_file, changes)
     except RigError as error:
@@ -85,12 +81,9 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def demo(seconds: float, output: Path | None, model: Path | None, as_json: bool) -> None:
     """Record and track a synthetic mouse: no camera, screen or GPU needed."""
-    from posestream.stream.demo import demo_model, demo_rig
+    from posestream.stream.demo import DEMO_MODEL, demo_rig
 
-    folder = model or demo_model()
-    if folder is None:
-        _fail(DEMO_MODEL_HINT, WRONG_USE)
-    _run(demo_rig(folder), Path.cwd(), seconds, output, as_json)
+    _run(demo_rig(_named(model) if model is not None else DEMO_MODEL), Path.cwd(), seconds, output, as_json)
 
 
 @main.command()
@@ -457,7 +450,13 @@ def model_optimize(source: Path, precision: str, size: str | None, as_json: bool
 @main.command()
 @click.argument("project", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
-@click.option("--start", type=click.Path(path_type=Path), help="Network to begin with; as in the demo by default.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    default="openfield-mouse",
+    show_default=True,
+    help="Network to begin with.",
+)
 @click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1))
 @click.option("--learning-rate", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
@@ -516,6 +515,14 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
     else:
         print_summary(outcome.summary)
     sys.exit(outcome.status)
+
+
+def _named(model: Path) -> str:
+    """Give a model as a rig names it: a network of the package by its name, others by their path from anywhere."""
+    from posestream.inference.bundled import bundled_networks
+
+    by_name = not model.exists() and str(model) in bundled_networks()
+    return str(model if by_name else model.absolute())
 
 
 def _fail(text: str, status: int) -> NoReturn:

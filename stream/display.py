@@ -198,6 +198,13 @@ def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if stage in latency:
             p = latency[stage]
             yield title, f"p50 {p['p50']:.1f}, p90 {p['p90']:.1f}, p99 {p['p99']:.1f}, max {p['max']:.1f} ms"
+    if error := camera.get("pose_error"):
+        parts = ", ".join(f"{name} {px:.1f}" for name, px in error["parts"].items())
+        yield (
+            "error to the truth",
+            f"RMSE {error['rmse_px']:.1f} px, median {error['median_px']:.1f} px ({parts}), mean likelihood "
+            f"{error['likelihood']:.2f}",
+        )
     if residual := camera.get("clock", {}).get("residual_ms"):
         drift = camera["clock"]["drift_ppm"]
         rate = f"{drift:+.1f} ppm, " if drift is not None else ""

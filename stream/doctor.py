@@ -14,6 +14,7 @@ from typing import Literal
 
 import psutil
 
+from posestream.inference.bundled import find_model
 from posestream.stream.cameras import list_cameras, show_cameras
 from posestream.stream.rig import RecordingTable, Rig
 
@@ -117,7 +118,7 @@ def _shared_keys() -> set[str]:
 def _engines(rig: Rig | None, rig_folder: Path) -> Iterator[Finding]:
     command = [sys.executable, "-m", "posestream.inference.trial"]
     if rig is not None and rig.inference is not None and not rig.inference.remote:
-        command.append(str(rig_folder / Path(rig.inference.model).expanduser()))
+        command.append(str(find_model(rig.inference.model, rig_folder)))
     try:
         ended = subprocess.run(command, capture_output=True, timeout=TRIAL_S, check=True, text=True)
     except subprocess.TimeoutExpired:

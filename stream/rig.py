@@ -194,7 +194,7 @@ class InferenceTable(_Table):
     """`[inference]`: the network, and how frames are gathered into batches."""
 
     model: str
-    """A model bundle or a DeepLabCut train folder; relative to the rig file's folder."""
+    """A model bundle or what DeepLabCut left, relative to the rig file's folder; or a network that comes with us."""
     mode: Literal["freshest", "every-frame"] = "freshest"
     """freshest: the newest frame of each camera, the rest skipped and counted. every-frame: all, in order."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from posestream.stream.closing import CameraTables
-from posestream.stream.tables import read_skipped, skipped_frames
+from posestream.stream.tables import read_skipped, read_truth, skipped_frames
+from posestream.stream.truth import pose_error
 from posestream.stream.wire.messages import RATE_TOLERANCE, StreamInfo
 from posestream.stream.wire.tables import FrameState
 
@@ -51,8 +52,8 @@ def summarize_camera(
     -------
     dict
         JSON: `frames` by state, `pose_states`, `rate_hz`, `clock`, `gaps`, `remarks` (sentences that are no problem),
-        `video`, `poses`, `latency_ms`, and `unexplained`, frames whose fate nobody wrote down, which is 0 unless a
-        process was killed.
+        `video`, `poses`, `latency_ms`, `pose_error` (of a simulated camera), and `unexplained`, frames whose fate
+        nobody wrote down, which is 0 unless a process was killed.
     """
     frames, poses = tables.frames, tables.poses
     states = frames["state"].value_counts()
@@ -82,6 +83,9 @@ def summarize_camera(
     summary["remarks"] = list(_remarks(summary, counters.get("rate_asked_hz")))
     if poses is not None:
         summary |= _poses(poses, read_skipped(folder), frames.loc[delivered, "seq"])
+        truth = read_truth(folder)
+        if truth is not None and (error := pose_error(poses, truth)) is not None:
+            summary["pose_error"] = error
     return summary
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "read_frames",
     "read_poses",
     "read_skipped",
+    "read_truth",
     "recorded_poses",
     "skipped_frames",
 ]
@@ -52,6 +53,12 @@ def read_backfilled(folder: Path) -> pd.DataFrame | None:
 def read_skipped(folder: Path) -> pd.DataFrame:
     """Read `skipped.csv`; columns are `SKIPPED_COLUMNS`."""
     return _read(folder / "skipped.csv", {"first_seq": _WHOLE, "last_seq": _WHOLE, "count": _WHOLE, "cause": "string"})
+
+
+def read_truth(folder: Path) -> pd.DataFrame | None:
+    """Read `truth.csv`: `seq`, then x and y of each body part; None where the camera is none that knows them."""
+    path = folder / "truth.csv"
+    return _read(path, {"seq": _WHOLE}) if path.exists() else None
 
 
 def skipped_frames(skipped: pd.DataFrame) -> NDArray[np.int64]:

@@ -22,7 +22,6 @@ from posestream.inference.training.labels import LabelledFrame, read_labels, spl
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.start import start_bundle
 from posestream.inference.training.trainer import Progress, Trainer
-from posestream.stream.demo import demo_model
 
 __all__ = ["arena_frames", "show_errors", "train_network"]
 
@@ -39,7 +38,7 @@ def train_network(
     project: Path,
     output: Path,
     *,
-    start: Path | None,
+    start: Path,
     steps: int,
     learning_rate: float,
     precision: Literal["float32", "bfloat16"],
@@ -72,11 +71,8 @@ def train_network(
         raise ModelError(f"{output} exists already. Name a new folder, or remove it first.")
     labels = read_labels(project)
     kept, held = split_frames(len(labels.frames), holdout=holdout, folds=folds, fold=fold, seed=seed)
-    source = start or demo_model()
-    if source is None:
-        raise ModelError("There is no network to begin with. Name one with --start, or get the demo's (see `demo`).")
     skeleton = find_skeleton(project, labels.bodyparts)
-    network = start_bundle(load_model(source), labels.bodyparts, name=output.name, skeleton=skeleton, seed=seed)
+    network = start_bundle(load_model(start), labels.bodyparts, name=output.name, skeleton=skeleton, seed=seed)
     plan = TrainingPlan(
         steps=steps,
         learning_rate=learning_rate,

@@ -36,7 +36,9 @@ def lmtracker_folder() -> Path:
     home = Path(os.environ.get("POSESTREAM_LMTRACKER", REPOSITORY / ".cache" / "lmtracker"))
     found = sorted(home.glob("**/train/pose_cfg.yaml"))
     if not found:
-        pytest.skip(f"no network in {home}; the README's demo command puts it there; or set POSESTREAM_LMTRACKER")
+        pytest.skip(
+            f"no network in {home}; pip install --no-deps --target it lmtracker==0.1.0, or set POSESTREAM_LMTRACKER"
+        )
     return found[0].parent
 
 

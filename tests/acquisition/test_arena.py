@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from posestream.acquisition.arena import KEYPOINTS, Arena
-from posestream.acquisition.arena_body import FUR_LIGHT
+from posestream.acquisition.arena_body import FUR_LIGHT, PINNA_BACK_PX
 from posestream.acquisition.arena_ground import ground
 
 
@@ -97,7 +97,7 @@ def test_pixels_agree_with_the_keypoints() -> None:
         assert _gray(frame, middle - 4 * ahead) < FUR_LIGHT + 25
         for ear in ("leftear", "rightear"):
             outward = (at[ear] - middle) / abs(at[ear] - middle)
-            assert 80 < _gray(frame, at[ear] + 4 * outward - 5.5 * ahead) < 150, "the ear is lighter than fur"
+            assert 80 < _gray(frame, at[ear] + 4 * outward - PINNA_BACK_PX * ahead) < 150, "the ear is lighter than fur"
 
 
 def test_the_snout_is_drawn_to_below_a_pixel() -> None:

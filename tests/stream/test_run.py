@@ -277,11 +277,17 @@ def test_inference_on_another_machine_joins_with_keys(posestream, rig, random_mo
     assert stranger.end()[0] == 1
 
 
-def test_the_demo_says_what_it_lacks(posestream) -> None:
-    status, _, err = posestream("demo", "--seconds", 1).end()
-    assert status == 2
-    assert "lmtracker==0.1.0" in err
-    assert "--model" in err
+def test_the_demo_sees_the_mouse_where_it_is(posestream) -> None:
+    out = posestream("demo", "--seconds", 6).end()
+    assert out[0] == 0
+    assert "error to the truth" in out[1]
+    folder = Path(out[1].rsplit("session: ", 1)[1].strip())
+    summary = json.loads((folder / "summary.json").read_text())["cameras"]["arena"]
+    error = summary["pose_error"]
+    assert error["poses"] == summary["poses"]["recorded"] >= 5
+    assert error["median_px"] < 2
+    assert error["likelihood"] > 0.9
+    assert set(error["parts"]) == {"snout", "leftear", "rightear", "tailbase"}
 
 
 def test_the_demo_runs_with_any_model(posestream, random_model, tmp_path) -> None:
