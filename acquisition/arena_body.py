@@ -26,7 +26,7 @@ Image: TypeAlias = NDArray[np.uint8]
 SNOUT_PX, HEAD_PX = 25.0, 12.0
 """From the neck to the tip of the snout and to where the head is widest."""
 EARS_PX, EAR_SIDE_PX, PINNA_BACK_PX = 16.0, 9.5, 9.5
-"""From the neck to the line between the ears, as people label them, before their roots: medians of DeepLabCut's example.
+"""From the neck to the line between the ears, as people label them, before the roots: medians of DeepLabCut's example.
 From there to an ear, and from the label back to the middle of the pinna."""
 SIDES_PX = (4.0, 9.5, 12.5, 19.0, 22.0, 23.5, 21.0, 4.5)
 """Half the body's width at the snout, the head, the neck and the ends of the links."""

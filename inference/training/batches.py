@@ -18,9 +18,9 @@ from posestream.inference.training.targets import disc_radius, draw_targets, map
 
 __all__ = ["Batch", "Batches"]
 
-LARGE_CROP_PX, SMALL_CROP_PX = 256, 128
-SMALL_BELOW = 0.4
-"""Pictures scaled below this are cut into small crops, four times as many for the same cost."""
+LARGE_CROP_PX, SMALL_CROP_PX = 192, 128
+SMALL_BELOW = 0.5
+"""Pictures scaled below this are cut into small crops, twice as many for the same cost."""
 AHEAD = 4
 """Batches that are made before they are asked for; the thread waits when so many are there."""
 
