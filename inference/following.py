@@ -21,6 +21,8 @@ STRIDE = 16
 """Pixels between cells of the network's features: windows begin at multiples of it."""
 SMOOTHING = 0.5
 """Weight of the newest step in the measured motion."""
+LONGEST_AHEAD = 10.0
+"""Frames for which an animal is expected to go on as it did."""
 
 Pose = NDArray[np.float32]
 
@@ -90,11 +92,12 @@ class Follower:
     def __init__(self, settings: FollowSettings, width: int, height: int) -> None:
         self.settings = settings
         self._frame = np.array([width, height])
-        self._sizes = [
-            tuple(side - (side - whole) % STRIDE for whole in (width, height))
+        self.sizes = [
+            (side - (side - width) % STRIDE, side - (side - height) % STRIDE)
             for side in sorted(settings.sides)
             if side <= min(width, height)
         ]
+        """Width and height of the windows that there may be, pixels; none where the frame is smaller than all."""
         self._last: Pose | None = None
         self._velocity = np.zeros(2)
         self._since_whole = 0
@@ -127,10 +130,10 @@ class Follower:
         points = self._last[self._confident(self._last), :2]
         low, high = points.min(axis=0), points.max(axis=0)
         needed = float((high - low).max()) + 2 * self.settings.margin_px + STRIDE
-        size = next((size for size in self._sizes if min(size) >= needed), None)
+        size = next((size for size in self.sizes if min(size) >= needed), None)
         if size is None:
             return None
-        corner = (low + high) / 2 + self._velocity * ahead - np.array(size) / 2
+        corner = (low + high) / 2 + self._velocity * min(ahead, LONGEST_AHEAD) - np.array(size) / 2
         x, y = np.clip((corner / STRIDE).round(), 0, (self._frame - size) / STRIDE).astype(int).tolist()
         return Window(x * STRIDE, y * STRIDE, *size)
 

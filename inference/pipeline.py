@@ -2,15 +2,16 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.batcher import Batch, Batcher
-from posestream.inference.engine import Engine
+from posestream.inference.engine import Engine, Shape
 from posestream.inference.pose_publisher import PosePublisher
 from posestream.inference.receiver import Receiver
+from posestream.inference.windows import WindowedRun
 from posestream.stream.wire.clock import monotonic_ns
 
 __all__ = ["Pipeline"]
@@ -23,12 +24,30 @@ class Pipeline:
     """The gatherer's and the engine's threads.
 
     The gatherer lays the next batch side by side while the engine is at the one before, so that copying in overlaps
-    computing.
+    computing. Where windows follow the animals, the frames stay where the socket put them, and of most of them only the
+    window is ever copied.
+
+    Parameters
+    ----------
+    engine
+        What computes.
+    batcher, receiver, publisher
+        Where frames come from, and where poses go.
+    windows
+        By frame size and pixel format, what asks the engine of windows; empty: whole frames.
     """
 
-    def __init__(self, engine: Engine, batcher: Batcher, receiver: Receiver, publisher: PosePublisher) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        batcher: Batcher,
+        receiver: Receiver,
+        publisher: PosePublisher,
+        windows: Mapping[Shape, WindowedRun],
+    ) -> None:
         self._engine, self._batcher, self._receiver, self._publisher = engine, batcher, receiver, publisher
-        self._ahead: queue.Queue[tuple[Batch, NDArray[np.uint8]]] = queue.Queue(maxsize=1)
+        self._windows = windows
+        self._ahead: queue.Queue[tuple[Batch, NDArray[np.uint8] | None]] = queue.Queue(maxsize=1)
         self._in_engine = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -73,15 +92,13 @@ class Pipeline:
                 continue
             with self._lock:
                 self._in_engine += 1
-            first = batch.frames[0].frame.pixels
-            # A batch of one needs no copy: it is a view of the memory that the socket filled.
-            frames = first[None] if len(batch.frames) == 1 else np.stack([w.frame.pixels for w in batch.frames])
+            frames = None if self._windows else _side_by_side(batch)
             while not self._offer((batch, frames)):
                 if self.error is not None:
                     self._batcher.abandon(batch)
                     return
 
-    def _offer(self, item: tuple[Batch, NDArray[np.uint8]]) -> bool:
+    def _offer(self, item: tuple[Batch, NDArray[np.uint8] | None]) -> bool:
         try:
             self._ahead.put(item, timeout=GATHER_S)
         except queue.Full:
@@ -97,7 +114,7 @@ class Pipeline:
                     return
                 continue
             try:
-                keypoints = self._engine.run(frames, batch.frames[0].frame.header.pixel_format)
+                keypoints = self._poses(batch, frames)
             except Exception:
                 self._batcher.abandon(batch)
                 raise
@@ -108,3 +125,18 @@ class Pipeline:
             self._publisher.poses(batch, keypoints, inferred_ns)
             self._publisher.skipped(self._batcher.take_skipped())
             self.frames += len(batch.frames)
+
+    def _poses(self, batch: Batch, frames: NDArray[np.uint8] | None) -> NDArray[np.float32]:
+        """Ask the engine: of the frames side by side, or of windows where there are none."""
+        header = batch.frames[0].frame.header
+        if frames is not None:
+            return self._engine.run(frames, header.pixel_format)
+        windows = self._windows[header.height, header.width, header.pixel_format]
+        origins = [(waiting.frame.header.camera, waiting.frame.header.seq) for waiting in batch.frames]
+        return windows.run([waiting.frame.pixels for waiting in batch.frames], header.pixel_format, origins)
+
+
+def _side_by_side(batch: Batch) -> NDArray[np.uint8]:
+    """Give the frames as one array; one alone needs no copy, it is a view of the memory that the socket filled."""
+    first = batch.frames[0].frame.pixels
+    return first[None] if len(batch.frames) == 1 else np.stack([waiting.frame.pixels for waiting in batch.frames])

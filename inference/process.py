@@ -6,6 +6,7 @@ talks to the supervisor.
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ import zmq
 
 from posestream.inference.batcher import Batcher
 from posestream.inference.bundled import find_model
+from posestream.inference.engine import Engine, Shape
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
+from posestream.inference.following import FollowSettings
 from posestream.inference.models import load_model
 from posestream.inference.pipeline import Pipeline
 from posestream.inference.pose_publisher import PosePublisher
 from posestream.inference.receiver import Receiver
+from posestream.inference.windows import WindowCounts, WindowedRun
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import InferenceJob, Job
 from posestream.stream.wire.keys import Keys
@@ -48,6 +52,7 @@ class InferenceRole:
         self._receiver: Receiver | None = None
         self._batcher: Batcher | None = None
         self._publisher: PosePublisher | None = None
+        self._windows: dict[Shape, WindowedRun] = {}
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Load the model, compile and warm it up for every stream, and listen to the cameras."""
@@ -75,13 +80,12 @@ class InferenceRole:
         # On Linux engines count the cores that they may run on, on Windows those that there are
         threads = job.threads or (len(cpus) if cpus is not None else None)
         engine = open_engine(bundle, job.engine, job.precision, threads)
-        for shape in {(info.height, info.width, info.pixel_format) for info in job.streams}:
-            engine.prepare(*shape, batch_sizes=_batch_sizes(job))
+        self._windows = _prepare(engine, job)
         warm_up_s = time.monotonic() - began
         self._wait_for_cameras(self._receiver, job)
         # Readers that wait for the poses try again now and then; they are to see the first one, too.
         time.sleep(max(0.0, began + 2 * RECONNECT_S - time.monotonic()))
-        self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher)
+        self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher, self._windows)
         details: dict[str, Any] = {
             "model": msgspec.to_builtins(spec),
             "model_path": str(source),
@@ -129,6 +133,11 @@ class InferenceRole:
         for camera in list(receiver.received):
             skipped = {f"skipped_{cause}": n for (name, cause), n in list(batcher.skipped.items()) if name == camera}
             values[camera] = {"received": receiver.received[camera], "poses": publisher.published[camera], **skipped}
+            if self._windows:
+                counts = WindowCounts()
+                for run in self._windows.values():
+                    counts.add(run.counts_of(camera))
+                values[camera] |= {f"window_{name}": number for name, number in asdict(counts).items()}
         ages = sorted(publisher.ages_ms)
         values[""] = {
             "waiting": batcher.waiting,
@@ -155,6 +164,28 @@ class InferenceRole:
             self._publisher.skipped(self._batcher.take_skipped())
             self._publisher.end()
             self._publisher.close()
+
+
+def _prepare(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun]:
+    """Compile and warm up all that the streams can ask; gives what follows the animals, where the job says how."""
+    sizes, windows = _batch_sizes(job), {}
+    for shape in sorted({(info.height, info.width, info.pixel_format) for info in job.streams}):
+        if job.window is None:
+            engine.prepare(*shape, batch_sizes=sizes)
+            continue
+        height, width, pixel_format = shape
+        try:
+            settings = FollowSettings(**msgspec.structs.asdict(job.window))
+        except ValueError as error:
+            raise ModelError(f"inference.window: {error}") from error
+        if min(settings.sides) > min(height, width):
+            raise ModelError(
+                f"inference.window: no window of {', '.join(map(str, settings.sides))} pixels lies in frames of "
+                f"{width}x{height}. Give smaller sides, or leave the window out."
+            )
+        windows[shape] = WindowedRun(engine, settings, width, height, sizes[-1])
+        windows[shape].prepare(pixel_format)
+    return windows
 
 
 def _batch_sizes(job: InferenceJob) -> list[int]:

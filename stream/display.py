@@ -192,7 +192,13 @@ def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
         skipped = ", ".join(f"{count} skipped ({cause})" for cause, count in poses["skipped"].items())
         backfilled = camera.get("pose_states", {}).get("backfilled")
         later = f"; {backfilled} backfilled" if backfilled else ""
-        yield "poses", f"{poses['recorded']} live, {skipped or 'none skipped'}{later}"
+        share = f" ({poses['recorded'] / captured:.1%} of the frames)" if captured else ""
+        yield "poses", f"{poses['recorded']} live{share}, {skipped or 'none skipped'}{later}"
+    if window := camera.get("window"):
+        text = f"{window['windows']} poses by a window, {window['whole']} whole frames"
+        if window["checks"]:
+            text += f"; of {window['checks']} checks {window['disagreed']} found it elsewhere"
+        yield "following window", text
     latency = camera.get("latency_ms", {})
     for title, stage in LATENCIES.items():
         if stage in latency:

@@ -79,6 +79,9 @@ def write_results(
             problems.append(f"camera {name}: results can't be written: {error}")
             cameras.setdefault(name, {})
         cameras[name]["counters"] = values[f"camera:{name}"].get(name, {}) | values.get("poses", {}).get(name, {})
+        followed = values.get("inference", {}).get(name, {})
+        if window := {key.removeprefix("window_"): n for key, n in followed.items() if key.startswith("window_")}:
+            cameras[name]["window"] = window
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     problems += losses(cameras, every_frame=every_frame)
     summary = {

@@ -190,6 +190,30 @@ class CameraTable(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+class WindowTable(_Table):
+    """`[inference.window]`: the network sees a window that follows the animal, one in each camera's frames."""
+
+    sides: Annotated[list[Annotated[int, Field(ge=64, le=8192, multiple_of=32)]], Field(min_length=1, max_length=8)] = [
+        256
+    ]
+    """Sides of windows, pixels, multiples of 32; the smallest that the animal fits into is taken."""
+    margin_px: Annotated[int, Field(ge=0)] = 64
+    """Pixels that confident body parts keep from the window's edges, else the whole frame is asked."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Likelihood from which a body part is confident."""
+    check_every: Annotated[int, Field(ge=1)] = 100
+    """Poses after which the whole frame is asked, as the animal may be elsewhere."""
+
+    @pydantic.model_validator(mode="after")
+    def _room(self) -> "WindowTable":
+        if min(self.sides) <= 2 * self.margin_px:
+            raise ValueError(
+                f"a window of {min(self.sides)} pixels has no room within a margin_px of {self.margin_px}; "
+                f"the margin is less than half of the smallest of sides"
+            )
+        return self
+
+
 class InferenceTable(_Table):
     """`[inference]`: the network, and how frames are gathered into batches."""
 
@@ -211,6 +235,8 @@ class InferenceTable(_Table):
     """Threads of the network; by default as many as `cpus` has, or else the engine's own choice."""
     cpus: Cpus | None = None
     """Numbers of the cores that inference is kept to (Linux and Windows); by default the system chooses."""
+    window: WindowTable | None = None
+    """How a window follows the animal; by default the network sees whole frames."""
     backfill: bool = False
     """Whether the frames that got no live pose get one from the video when the run has ended."""
     remote: bool = False

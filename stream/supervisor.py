@@ -24,6 +24,7 @@ from posestream.stream.wire.control import Command, Configure, ControlServer, Jo
 from posestream.stream.wire.jobs import (
     BackfillJob,
     CameraJob,
+    FollowJob,
     InferenceJob,
     Job,
     PoseRecorderJob,
@@ -279,6 +280,7 @@ class Supervisor:
             precision=table.precision,
             threads=table.threads,
             cpus=tuple(table.cpus or ()),
+            window=msgspec.convert(table.window.model_dump(), FollowJob) if table.window is not None else None,
         )
 
     def _pose_job(self) -> PoseRecorderJob:

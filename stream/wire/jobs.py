@@ -121,6 +121,15 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     """Cores that the process is kept to; none: the system chooses."""
 
 
+class FollowJob(msgspec.Struct, frozen=True, kw_only=True):
+    """How windows follow an animal; see `posestream.inference.following.FollowSettings`."""
+
+    sides: tuple[int, ...]
+    margin_px: int
+    threshold: float
+    check_every: int
+
+
 class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="inference"):
     """The network to run, on which streams, and how frames are gathered into batches."""
 
@@ -142,6 +151,8 @@ class InferenceJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", t
     threads: int | None
     cpus: tuple[int, ...] = ()
     """Cores that the process is kept to; none: the system chooses."""
+    window: FollowJob | None = None
+    """None: the network sees whole frames."""
 
 
 class PoseRecorderJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="poses"):

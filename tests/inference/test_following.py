@@ -198,6 +198,44 @@ def test_every_so_often_a_whole_frame() -> None:
     assert run.counts.disagreed == 1
 
 
+@pytest.mark.parametrize("batch", [2, 5])
+def test_each_camera_has_a_window_of_its_own_and_their_windows_are_asked_together(batch: int) -> None:
+    paths = {"left": [(60 + 9 * n, 100) for n in range(40)], "right": [(600 - 7 * n, 300) for n in range(40)]}
+    origins = [(name, number) for number in range(40) for name in paths]
+    frames = spots(paths[name][number] for name, number in origins)
+    engine = SpotEngine()
+    run = WindowedRun(engine, SETTINGS, WIDTH, HEIGHT, batch)
+    parts = range(0, len(origins), batch)
+    poses = np.concatenate([run.run(list(frames[at : at + batch]), "gray8", origins[at : at + batch]) for at in parts])
+    expected = [paths[name][number] for name, number in origins]
+    np.testing.assert_array_equal(poses[:, 0, :2], expected)
+    assert run.counts_of("left").windows + run.counts_of("left").whole == 40
+    assert run.counts.whole <= 6
+    assert sum(size for size, height, _ in engine.asked if height == 192) >= 74
+    assert max(size for size, height, _ in engine.asked if height == 192) >= 2
+    assert run.counts_of("another").windows == 0
+
+
+def test_frames_that_were_left_out_count_for_where_the_animal_is_by_now() -> None:
+    numbers = range(0, 90, 3)
+    frames = spots((60 + 6 * number, 240) for number in numbers)
+    run = WindowedRun(SpotEngine(), SETTINGS, WIDTH, HEIGHT, 1)
+    for index, number in enumerate(numbers):
+        found = run.run(frames[index : index + 1], "gray8", [("top", number)])
+        assert found[0, 0, 0] == 60 + 6 * number
+    assert run.counts.whole == 1
+
+
+def test_what_was_prepared_is_not_prepared_again() -> None:
+    engine = SpotEngine()
+    run = WindowedRun(engine, SETTINGS, WIDTH, HEIGHT, 4)
+    run.prepare("gray8")
+    assert engine.prepared == {(HEIGHT, WIDTH): 4, (192, 192): 4}
+    engine.prepare = None  # type: ignore[assignment]
+    run.run(spots([(100, 100)] * 12)[:4], "gray8")
+    run.run(spots([(100, 100)] * 12)[4:7], "gray8")
+
+
 @pytest.mark.parametrize("rest", [0, 1, 2, 7])
 def test_a_network_answers_alike_for_windows_and_only_for_them(bundle, rng, rest: int) -> None:
     side = 320 + rest

@@ -69,7 +69,7 @@ class Rig:
         )
         self.receiver = Receiver(context, "s", [info], self.batcher, self.publisher, None)
         self.engine = ToldEngine()
-        self.pipeline = Pipeline(self.engine, self.batcher, self.receiver, self.publisher)
+        self.pipeline = Pipeline(self.engine, self.batcher, self.receiver, self.publisher, {})
         self.reader = subscriber(
             context, [self.publisher.endpoint], ["pose/", "event/"], queue_bytes=10**7, message_bytes=10**3
         )

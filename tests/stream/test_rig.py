@@ -57,6 +57,18 @@ def test_the_backends_keys_stand_beside_the_cameras() -> None:
         ({}, ["cameras: missing"]),
         ({"cameras": {}}, ["cameras: no camera; add a table such as [cameras.top]"]),
         (CAMERA | {"infrence": {}}, ['infrence: unknown key (did you mean "inference"?)']),
+        (
+            CAMERA | {"inference": {"model": "m", "window": {"sides": [100]}}},
+            ["inference.window.sides.0", "multiple of 32"],
+        ),
+        (
+            CAMERA | {"inference": {"model": "m", "window": {"sides": [256, 128]}}},
+            ["inference.window", "a window of 128 pixels has no room within a margin_px of 64"],
+        ),
+        (
+            CAMERA | {"inference": {"model": "m", "window": {"side": 256}}},
+            ['inference.window.side: unknown key (did you mean "sides"?)'],
+        ),
         (CAMERA | {"session": {"secnds": 3}}, ['session.secnds: unknown key (did you mean "seconds"?)']),
         (CAMERA | {"session": {"min_free_gib": "a"}}, ['session.min_free_gib = "a": should be a valid number']),
         (CAMERA | {"session": {"seconds": 0}}, ["session.seconds = 0: should be greater than 0"]),
