@@ -447,6 +447,100 @@ def model_optimize(source: Path, precision: str, size: str | None, as_json: bool
     click.echo(json.dumps(result)) if as_json else print_optimised(result)
 
 
+@main.group()
+def bench() -> None:
+    """Measure what this machine can do."""
+
+
+def _size(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
+    width, by, height = text.partition("x")
+    if not (by and width.isdecimal() and height.isdecimal() and 0 < int(width) <= 8192 and 0 < int(height) <= 8192):
+        raise click.BadParameter(f"{text} is no size; write WIDTHxHEIGHT, such as 640x480.")
+    return int(width), int(height)
+
+
+def _numbers(kind: type[int] | type[float], low: float, high: float) -> Any:
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[Any, ...]:
+        try:
+            numbers = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(low <= number <= high for number in numbers):
+            raise click.BadParameter(f"{text} are not numbers from {low:g} to {high:g} with commas between them.")
+        return numbers
+
+    return parse
+
+
+def _engine_pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
+    pairs = [tuple(text.split(":")) for text in texts]
+    if wrong := [text for text, pair in zip(texts, pairs, strict=True) if len(pair) != 2 or not all(pair)]:
+        raise click.BadParameter(
+            f"{wrong[0]} is no engine and precision; write NAME:PRECISION, such as openvino:bfloat16."
+        )
+    return tuple(dict.fromkeys(pairs))
+
+
+@bench.command("speed")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--video", type=click.Path(path_type=Path), help="Frames of it; else of the simulated arena.")
+@click.option("--frames", default=32, show_default=True, type=click.IntRange(min=1), help="How many of them.")
+@click.option("--size", default="640x480", show_default=True, callback=_size, help="WIDTHxHEIGHT they are brought to.")
+@click.option("--scales", default="1,0.5", show_default=True, callback=_numbers(float, 0.01, 4), help="Of that size.")
+@click.option("--published", is_flag=True, help="Also the sizes of DeepLabCut-Live's published table.")
+@click.option("--batch-sizes", default="1,8", show_default=True, callback=_numbers(int, 1, 1024))
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    default=("openvino:float32", "openvino:bfloat16", "openvino:int8", "tensorflow:float32"),
+    show_default=True,
+    callback=_engine_pairs,
+    metavar="NAME:PRECISION",
+    help="May be repeated.",
+)
+@click.option(
+    "--decoder",
+    "decoders",
+    multiple=True,
+    default=("graph",),
+    show_default=True,
+    type=click.Choice(["graph", "numpy", "loop"]),
+    help="May be repeated; the others than graph on TensorFlow only.",
+)
+@click.option("--window", type=click.IntRange(min=64), help="Also a window of this side that follows the animal.")
+@click.option("--repetitions", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--seconds", default=0.5, show_default=True, type=click.FloatRange(min=0), help="Of each measurement.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Of the order of the measurements.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cores of our engines.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="PYTHON",
+    help="The Python of an environment with DeepLabCut-Live, which takes turns with ours on the same frames.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for CSV, JSON and figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def bench_speed(as_json: bool, **options: Any) -> None:
+    """Time MODEL: batch and frame sizes, engines, precisions and decoders, again and again in pseudorandom order.
+
+    The paper's experiment: --scales 1,0.5,0.25,0.125 --batch-sizes 1,2,4,8,16,32,64 --decoder graph --decoder numpy
+    --decoder loop. Figures need Matplotlib.
+    """
+    from posestream.inference.errors import ModelError
+    from posestream.stream.bench_speed import SpeedSettings, measure_speed, speed_table
+
+    try:
+        result = measure_speed(SpeedSettings(**options), lambda text: click.echo(text, err=True))
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    for line in (*speed_table(result), *result["files"]):
+        click.echo(line)
+
+
 @main.command()
 @click.argument("project", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The bundle to make.")

@@ -1,0 +1,1 @@
+"""Measures how fast networks run: see `posestream bench`."""

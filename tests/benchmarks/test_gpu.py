@@ -1,0 +1,49 @@
+"""The program for GPUs in a short form, on the processor."""
+
+import csv
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+
+
+def test_the_network_is_measured_on_jax_and_agrees_with_float32(rng_bundle, tmp_path) -> None:
+    if find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    rng_bundle.save(tmp_path / "bundle")
+    grid = ["--sizes", "115x87", "--batches", "1,2", "--precisions", "bfloat16,float32", "--most-frames", "2"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, PROGRAM, tmp_path / "bundle", *grid, "--output", tmp_path / "rows.csv"]
+    done = subprocess.run(command, env=environment, check=True, timeout=110, capture_output=True, text=True)
+    assert "| 115x87 | 2 | float32 |" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert [(row["batch"], row["precision"]) for row in rows] == [
+        ("1", "bfloat16"),
+        ("1", "float32"),
+        ("2", "bfloat16"),
+        ("2", "float32"),
+    ]
+    assert all(float(row["largest px"]) < 0.01 for row in rows[1::2])
+    assert all(float(row["in a row, frames/s"]) > 0 for row in rows)
+
+
+@pytest.fixture
+def rng_bundle() -> ModelBundle:
+    """Random weights that keep activations of a size."""
+    spec = ModelSpec(name="random", net_type="resnet_50", bodyparts=("a",), scorer="s", source=ModelSource(kind="test"))
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.normal(0, 0.3 * np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
+        if name.endswith("kernel")
+        else np.zeros(shape, np.float32)
+        for name, shape in expected_tensors(spec).items()
+    }
+    return ModelBundle(spec, weights)
