@@ -32,10 +32,9 @@ __all__ = ["SpeedSettings", "measure_speed", "speed_table"]
 
 CONFIDENT = 0.6
 MARGIN_PX = 64
-PUBLISHED = {
-    (115, 87): 192, (229, 174): 151, (459, 349): 101, (649, 493): 63, (917, 698): 37,
-}  # fmt: skip
-"""Frames a second of DeepLabCut-Live on an RTX 2080 Ti, ResNet-50, one at a time (Kane et al. 2020)."""
+PUBLISHED = dict(zip(PUBLISHED_SIZES, zip((192, 151, 101, 63, 37), (28, 11, 4, 2, 1), strict=True), strict=True))
+"""Frames a second of DeepLabCut-Live with a ResNet-50, one at a time, on an RTX 2080 Ti and on a Xeon of 3.1 GHz under
+Linux (Kane et al. 2020)."""
 VERSIONS = ("posestream", "openvino", "tensorflow", "keras", "numpy")
 
 Frames = NDArray[np.uint8]
@@ -80,7 +79,8 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     if settings.window is not None and settings.video is None:
         raise ModelError("A following window needs an animal that moves: name a video.")
     bundle = load_model(settings.model)
-    sizes = scaled_sizes(settings.size, settings.scales) + (list(PUBLISHED_SIZES) if settings.published else [])
+    published = PUBLISHED_SIZES if settings.published else ()
+    sizes = list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published]))
     follow = (
         (lambda side: FollowSettings(sides=(side,), margin_px=min(MARGIN_PX, side // 4))) if settings.window else None
     )
@@ -129,7 +129,7 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
         "files": [],
     }
     if settings.output is not None:
-        result["files"] = _write(settings.output, result)
+        result["files"] = _write(settings.output, result, tell)
     return result
 
 
@@ -257,12 +257,12 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "engine": f"{row['engine']} {row['precision']}" + ("" if row["decoder"] == "graph" else f", {row['decoder']}"),
         "frames/s (5 to 95 %)": f"{speed['median']:.1f} ({speed['p5']:.1f} to {speed['p95']:.1f})",
         "ms a batch": f"{row['batch_ms']:.1f}",
-        "of it decoding": f"{decoding:.2f} ms" if decoding is not None else "",
+        "of it decoding": f"{decoding:.2f} ({decoding / row['batch_ms']:.2%})" if decoding is not None else "",
         f"times {PEER}": f"{times:.1f}" if times is not None else "",
         "from float32, mean px (largest)": f"{apart['mean']:.3f} ({apart['largest']:.2f})" if apart else "",
         "GFLOP a frame": f"{2e-9 * work:.1f}" if work else "",
         "of the matrix rate": f"{share:.0%}" if share else "",
-        "RTX 2080 Ti, published": str(published) if published else "",
+        "published: RTX 2080 Ti, Xeon": f"{published[0]}, {published[1]}" if published else "",
     }
 
 
@@ -271,7 +271,7 @@ def _numbers(timing: Timing) -> dict[str, Any]:
     return {"repetition": numbers.pop("repetition"), "frames_per_second": timing.frames_per_second} | numbers
 
 
-def _write(folder: Path, result: dict[str, Any]) -> list[str]:
+def _write(folder: Path, result: dict[str, Any], tell: Callable[[str], None]) -> list[str]:
     """Write `speed.csv`, `speed.json` and the figures; gives their paths."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,7 +280,10 @@ def _write(folder: Path, result: dict[str, Any]) -> list[str]:
             writer = csv.DictWriter(file, list(result["timings"][0]))
             writer.writeheader()
             writer.writerows(result["timings"])
-        files = [str(table), *map(str, draw_figures(folder, result)), str(folder / "speed.json")]
+        figures = draw_figures(folder, result)
+        if not figures:
+            tell("no figures: Matplotlib is not installed (pip install 'posestream[train]')")
+        files = [str(table), *map(str, figures), str(folder / "speed.json")]
         write_json(folder / "speed.json", result | {"files": files})
     except OSError as error:
         raise ModelError(f"{folder} cannot be written to: {error.strerror or error}.") from error

@@ -43,7 +43,7 @@ class Peer:
         self._folder = tempfile.TemporaryDirectory(prefix="posestream-", ignore_cleanup_errors=True)
         try:
             self._process = subprocess.Popen(
-                [str(python), str(WORKER), str(folder)],
+                [str(python), "-I", str(WORKER), str(folder)],  # what our environment says is not for it
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -110,7 +110,10 @@ class Peer:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended without a word."}
+        try:
+            answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended without a word."}
+        except ValueError:
+            answer = {"error": f"it said {line.strip()!r}."}
         if "error" in answer:
             raise ModelError(answer["error"])
         return answer

@@ -54,7 +54,11 @@ def _openvino(precision: str, threads: int | None) -> Callable[[], Any] | None:
     factors = [left, right]
     if precision == "int8":
         bounds = [np.float32(-4), np.float32(4)]
-        factors = [opset.fake_quantize(factor, *bounds, *bounds, 256) for factor in factors]
+        # 255 levels of what is constant, as NNCF gives weights: with 256, OpenVINO multiplies in float32
+        factors = [
+            opset.fake_quantize(factor, *bounds, *bounds, levels)
+            for factor, levels in zip(factors, (256, 255), strict=True)
+        ]
     product = opset.matmul(*factors, transpose_a=False, transpose_b=True)
     # One row of sums comes out: writing the whole product back as float32 is no part of it
     model = ov.Model([opset.reduce_max(product, np.array([0]), keep_dims=False)], [left])

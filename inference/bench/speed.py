@@ -91,7 +91,7 @@ class Experiment:
         self._engines: dict[Cell, Engine] = {}
         self._products: dict[tuple[str, str], Callable[[], float] | None] = {}
         self.poses: dict[Cell, Poses] = {}
-        """Of the first frames, by cell, as it gave them first."""
+        """Of as many frames as fill whole batches, by cell; of the peer, of as many as it came to in a measurement."""
         self.refused: dict[tuple[str, str], str] = {}
         """Engines and precisions that cannot be had here, and why."""
 
@@ -138,7 +138,8 @@ class Experiment:
         if cell.engine == PEER:
             assert self._peer is not None  # noqa: S101 - the cell is there because the peer is
             seconds, poses = self._peer.run(_as_bgr(frames), self._seconds)
-            self.poses.setdefault(cell, poses)
+            if len(poses) > len(self.poses.get(cell, ())):
+                self.poses[cell] = poses
             return Timing(cell, repetition, len(seconds), sum(seconds), 1e3 * float(np.median(seconds)), None, None)
         product = self._products[cell.engine, cell.precision]
         flops = product() if product is not None else None
@@ -151,24 +152,22 @@ class Experiment:
             ask = lambda batch: windows.run(batch, self._format)  # noqa: E731
         else:
             ask = lambda batch: engine.run(batch, self._format)  # noqa: E731
-        seconds, poses = self._time(ask, frames, cell.batch)
-        self.poses.setdefault(cell, poses)
+        if cell not in self.poses:
+            self.poses[cell] = np.concatenate([ask(batch) for batch in _batches(frames, cell.batch)])
+        seconds = self._time(ask, frames, cell.batch)
         decode_ms = self._decoding_ms(cell, engine, _batches(frames, cell.batch)[0])
         return Timing(
             cell, repetition, len(seconds) * cell.batch, sum(seconds), 1e3 * float(np.median(seconds)), decode_ms, flops
         )
 
-    def _time(self, ask: Callable[[Frames], Poses], frames: Frames, batch: int) -> tuple[list[float], Poses]:
+    def _time(self, ask: Callable[[Frames], Poses], frames: Frames, batch: int) -> list[float]:
         batches = _batches(frames, batch)
         seconds: list[float] = []
-        poses: list[Poses] = []
         while len(seconds) < LEAST_BATCHES or sum(seconds) < self._seconds:
             began = time.perf_counter()
-            found = ask(batches[len(seconds) % len(batches)])
+            ask(batches[len(seconds) % len(batches)])
             seconds.append(time.perf_counter() - began)
-            if len(poses) < len(batches):
-                poses.append(found)
-        return seconds, np.concatenate(poses)
+        return seconds
 
     def _decoding_ms(self, cell: Cell, engine: Engine, batch: Frames) -> float | None:
         """Median of some decodings of the batch's maps, or of the graph's decoder alone on maps of such a size."""
