@@ -2,13 +2,12 @@
 
 from typing import Any
 
-__all__ = ["LOCREF_WEIGHT", "total_loss"]
-
-LOCREF_WEIGHT = 0.05
-"""DeepLabCut's `locref_loss_weight`."""
+__all__ = ["total_loss"]
 
 
-def total_loss(logits: Any, locref: Any, discs: Any, refinement: Any, within: Any, known: Any) -> Any:
+def total_loss(
+    logits: Any, locref: Any, discs: Any, refinement: Any, within: Any, known: Any, *, locref_weight: float
+) -> Any:
     """Loss of a batch.
 
     Parameters
@@ -19,11 +18,13 @@ def total_loss(logits: Any, locref: Any, discs: Any, refinement: Any, within: An
         What `draw_targets` drew.
     known
         (B, K), 1 or 0: body parts that nobody looked for do not count.
+    locref_weight
+        Of the location refinement's loss.
 
     Returns
     -------
     tensor
-        A number: the mean cross-entropy of the cells plus 0.05 of the mean Huber loss (delta 1) within the discs.
+        A number: the mean cross-entropy of the cells, plus the weight times the mean Huber loss (delta 1) within discs.
     """
     from keras import ops
 
@@ -34,4 +35,4 @@ def total_loss(logits: Any, locref: Any, discs: Any, refinement: Any, within: An
     huber = ops.where(away <= 1.0, 0.5 * away * away, away - 0.5)
     entropy_loss = ops.sum(weight * entropy) / ops.maximum(cells, 1.0)
     locref_loss = ops.sum(within * huber) / ops.maximum(ops.sum(within), 1.0)
-    return entropy_loss + LOCREF_WEIGHT * locref_loss
+    return entropy_loss + locref_weight * locref_loss

@@ -22,6 +22,9 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     smallest_scale: Annotated[float, Meta(gt=0)] = 0.11
     largest_scale: Annotated[float, Meta(gt=0)] = 1.1
     """Every scale between them is as likely as twice that scale."""
+    locref_weight: Annotated[float, Meta(gt=0)] = 0.5
+    """Of the location refinement in the loss. DeepLabCut's is 0.05, for hundreds of times as many steps: in a short
+    training the refinement then stays several times as coarse as the labels."""
     synthetic_share: Annotated[float, Meta(ge=0, lt=1)] = 0.3
     """Of the crops, where there are synthetic frames."""
     mirror: bool = True

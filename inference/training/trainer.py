@@ -197,7 +197,7 @@ class Trainer:
         """Do one step; gives the loss before it."""
         with self._tf.GradientTape() as tape:
             logits, locref = self._network(pixels, training=True)
-            loss = total_loss(logits, locref, discs, refinement, within, known)
+            loss = total_loss(logits, locref, discs, refinement, within, known, locref_weight=self._plan.locref_weight)
         variables = self._network.trainable_variables
         self._optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
         return loss

@@ -55,4 +55,6 @@ def test_loss_is_deeplabcuts(rng) -> None:
     away = np.abs(locref - aim)[within > 0]
     huber = np.where(away <= 1, away**2 / 2, away - 0.5)
     expected = entropy[counted].mean() + 0.05 * huber.mean()
-    assert float(total_loss(logits, locref, discs, aim, within, known)) == pytest.approx(expected, rel=1e-5)
+    assert float(total_loss(logits, locref, discs, aim, within, known, locref_weight=0.05)) == pytest.approx(
+        expected, rel=1e-5
+    )
