@@ -553,6 +553,13 @@ def bench_speed(as_json: bool, **options: Any) -> None:
 )
 @click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1))
 @click.option("--learning-rate", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--locref-weight",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of the location refinement in the loss; DeepLabCut's is 0.05.",
+)
 @click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
 @click.option(
     "--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Share held back."
