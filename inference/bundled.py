@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["bundled_networks", "find_model"]
+__all__ = ["bundled_folder", "bundled_networks", "find_model"]
 
 FOLDER = Path(__file__).parent / "networks"
 
@@ -10,6 +10,11 @@ FOLDER = Path(__file__).parent / "networks"
 def bundled_networks() -> tuple[str, ...]:
     """Names of the networks that come with the package."""
     return tuple(sorted(path.parent.name for path in FOLDER.glob("*/model.json")))
+
+
+def bundled_folder(name: str) -> Path:
+    """Say where a network that comes with the package lies, or would lie."""
+    return FOLDER / name
 
 
 def find_model(model: str | Path, folder: Path | None = None) -> Path:
@@ -30,5 +35,5 @@ def find_model(model: str | Path, folder: Path | None = None) -> Path:
     """
     path = ((folder or Path()) / Path(model).expanduser()).absolute()
     if not path.exists() and str(model) in bundled_networks():
-        return FOLDER / str(model)
+        return bundled_folder(str(model))
     return path

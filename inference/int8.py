@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from posestream.inference.bundle import ModelBundle
+from posestream.inference.bundled import bundled_folder
 from posestream.inference.errors import ModelError
 from posestream.inference.openvino_graph import GRAPH_FILE, import_openvino
 
@@ -105,7 +106,8 @@ def save_int8(graph: Any, bundle: ModelBundle, calibration: Calibration) -> Path
 
 
 def _how(bundle: ModelBundle) -> str:
-    where = bundle.folder or "MODEL"
+    bundled = bundle.folder == bundled_folder(bundle.spec.name)
+    where = f"{bundle.spec.name} --output FOLDER" if bundled else bundle.folder or "MODEL"
     return f"Make it with: posestream model optimize {where} --precision int8 --calibrate VIDEO"
 
 

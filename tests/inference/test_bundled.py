@@ -9,6 +9,7 @@ from posestream.inference.bundled import bundled_networks, find_model
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
+from posestream.stream.model_optimize import optimise_model
 
 
 def test_the_network_of_the_package_is_found_by_its_name() -> None:
@@ -51,3 +52,8 @@ def test_it_sees_the_arena_of_a_seed_that_it_was_not_trained_on(colour: bool) ->
         likelihoods.append(pose[:, 2])
     assert np.sqrt(np.square(offsets).sum(axis=-1).mean()) < 2
     assert np.mean(likelihoods) > 0.9
+
+
+def test_it_is_copied_rather_than_changed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="name a folder for a copy of it with --output"):
+        optimise_model(Path("openfield-mouse"), video=tmp_path / "v.mp4", output=None, frames=4, size=None)
