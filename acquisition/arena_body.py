@@ -113,7 +113,8 @@ def _feet(motion: MouseMotion) -> tuple[Points, ...]:
     feet = []
     for joint, out_px, size, swing in ((-2, 20.0, 9.0, 5.0), (1, 13.5, 5.5, 4.0)):
         ahead = motion.spine[joint - 1] - motion.spine[joint]
-        ahead /= abs(ahead)
+        # Two joints meet where a corner squeezes the mouse
+        ahead = ahead / abs(ahead) if ahead else cmath.rect(1.0, motion.heading)
         for side in (1, -1):
             phase = motion.gait + (0 if (side > 0) == (joint > 0) else math.pi)
             centre = motion.spine[joint] - 1j * side * out_px * ahead + swing * math.cos(phase) * ahead

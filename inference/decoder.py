@@ -147,7 +147,11 @@ def decode_graph(
     likelihood, peak = ops.top_k(flat(scoremap), 1)
     if clip_scores:
         likelihood = ops.clip(likelihood, 0.0, 1.0)
-    picked = [ops.take_along_axis(flat(maps), peak, axis=-1) for maps in (x, y)]
+    # Nothing is gathered at the peak: OpenVINO's Gather now and then reads beside its input on processors with AVX-512
+    # (openvinotoolkit/openvino#35422), which gives a wrong place or a fault. Numbers of cells are exact in float32.
+    cell = ops.cumsum(flat(ones), axis=-1) - 1.0
+    at_peak = ops.equal(cell, ops.cast(peak, "float32"))
+    picked = [ops.sum(ops.where(at_peak, flat(maps), 0.0), axis=-1, keepdims=True) for maps in (x, y)]
     return ops.concatenate([*picked, likelihood], axis=-1)
 
 

@@ -26,7 +26,7 @@ from posestream.stream.wire.messages import PixelFormat
 __all__ = ["GRAPH_FILE", "fixed", "import_openvino", "read_graph", "unreported"]
 
 GRAPH_FILE = "graph.xml"
-CONVERSION = 1
+CONVERSION = 2
 """Raised whenever the same model becomes another graph."""
 MOST_GRAPHS = 10
 """About 100 MB each; the least recently used go when there are more."""
@@ -99,7 +99,8 @@ def fixed(model: Any, batch: int, height: int, width: int, pixel_format: PixelFo
         if pixel_format == "gray8":
             turned = opset.concat([frames, frames, frames], 3)
         else:
-            turned = opset.gather(frames, opset.constant([2, 1, 0], ov.Type.i32), opset.constant(3, ov.Type.i32))
+            blue, green, red = opset.split(frames, opset.constant(3, ov.Type.i32), 3).outputs()
+            turned = opset.concat([red, green, blue], 3)
         for target in rgb.get_target_inputs():
             target.replace_source_output(turned.output(0))
         model.remove_parameter(rgb.get_node())

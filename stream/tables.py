@@ -28,8 +28,8 @@ _FRAME_TYPES = dict.fromkeys(
 )
 
 
-def _read(path: Path, types: dict[str, str]) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(whole_lines(path)), dtype=types, keep_default_na=False, na_values=[""])
+def _read(path: Path, types: dict[str, str], nothing: tuple[str, ...] = ("",)) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(whole_lines(path)), dtype=types, keep_default_na=False, na_values=nothing)
 
 
 def read_frames(folder: Path) -> pd.DataFrame:
@@ -56,9 +56,12 @@ def read_skipped(folder: Path) -> pd.DataFrame:
 
 
 def read_truth(folder: Path) -> pd.DataFrame | None:
-    """Read `truth.csv`: `seq`, then x and y of each body part; None where the camera is none that knows them."""
+    """Read `truth.csv`: `seq`, then x and y of each body part; None where the camera is none that knows them.
+
+    Places are NaN where a view of the camera does not show the body part.
+    """
     path = folder / "truth.csv"
-    return _read(path, {"seq": _WHOLE}) if path.exists() else None
+    return _read(path, {"seq": _WHOLE}, ("", "nan")) if path.exists() else None
 
 
 def skipped_frames(skipped: pd.DataFrame) -> NDArray[np.int64]:

@@ -42,6 +42,10 @@ def test_rendering_does_not_change_what_comes() -> None:
     assert (_frame(seen) == _frame(unseen)).all()
 
 
+def test_a_mouse_that_a_corner_squeezes_is_drawn() -> None:
+    assert _frame(Arena(seed=76)).min() < FUR_LIGHT  # two joints of its spine lie in one place
+
+
 def test_half_size_is_the_same_scene() -> None:
     large, small = Arena(seed=2), Arena(320, 240, seed=2)
     for _ in range(40):

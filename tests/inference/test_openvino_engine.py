@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import openvino
 import pytest
 
 from posestream.inference.bundle import ModelBundle
 from posestream.inference.cache import CACHE_VARIABLE
 from posestream.inference.errors import ModelError
 from posestream.inference.openvino_engine import OpenVinoEngine
-from posestream.inference.openvino_graph import GRAPH_FILE
+from posestream.inference.openvino_graph import GRAPH_FILE, fixed, read_graph
 from posestream.inference.tensorflow_engine import TensorFlowEngine
 
 SHAPES = [(240, 320, "gray8"), (240, 320, "rgb24"), (243, 321, "bgr24"), (243, 321, "gray8")]
@@ -43,6 +44,15 @@ def test_float32_is_tensorflow(bundle, rng, height, width, pixel_format) -> None
         engine.prepare(height, width, pixel_format, BATCHES)
         poses[make] = np.concatenate([engine.run(frames, pixel_format), engine.run(frames[:1], pixel_format)])
     np.testing.assert_allclose(poses[OpenVinoEngine], poses[TensorFlowEngine], atol=1e-3)
+
+
+@pytest.mark.parametrize("pixel_format", ["gray8", "rgb24", "bgr24"])
+def test_nothing_is_gathered(bundle, pixel_format) -> None:
+    core = openvino.Core()
+    compiled = core.compile_model(fixed(read_graph(core, bundle), 2, 48, 64, pixel_format), "CPU")
+    kinds = {node.get_rt_info()["layerType"].value for node in compiled.get_runtime_model().get_ordered_ops()}
+    assert {"Convolution", "TopK"} < kinds
+    assert not any("Gather" in kind for kind in kinds)  # see decode_graph
 
 
 def test_batches_between_the_prepared_sizes(bundle, rng) -> None:

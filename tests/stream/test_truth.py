@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 
 from posestream.stream.truth import pose_error
@@ -21,6 +22,29 @@ def test_the_error_is_taken_where_both_know_a_frame() -> None:
         "likelihood": 0.75,
         "parts": {"snout": 3.54},
     }
+
+
+def test_what_the_frame_does_not_show_is_not_compared() -> None:
+    found = pose_error(
+        poses(
+            snout_x=[13.0, 20.0, 0.0],
+            snout_y=[14.0, 20.0, 0.0],
+            snout_likelihood=[0.5, 1.0, 0.0],
+            ear_x=[1.0] * 3,
+            ear_y=[1.0] * 3,
+            ear_likelihood=[0.1] * 3,
+        ),
+        pd.DataFrame(
+            {
+                "seq": [3, 4, 9],
+                "snout_x": [10.0, np.nan, np.nan],
+                "snout_y": [10.0, np.nan, np.nan],
+                "ear_x": [np.nan] * 3,
+                "ear_y": [np.nan] * 3,
+            }
+        ),
+    )
+    assert found == {"poses": 1, "rmse_px": 5.0, "median_px": 5.0, "likelihood": 0.5, "parts": {"snout": 5.0}}
 
 
 def test_a_network_of_other_body_parts_has_no_error() -> None:

@@ -19,6 +19,7 @@ PLAN = TrainingPlan(
     batch_pixels=128 * 128,
     learning_rate=3e-4,
     largest_scale=0.4,
+    locref_weight=0.05,
     smallest_scale=0.3,
     evaluate_steps=4,
     checkpoint_steps=4,
