@@ -22,8 +22,9 @@ def pose_error(poses: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any] | Non
     Returns
     -------
     dict or None
-        JSON: `poses` (how many were compared), `rmse_px` and `median_px` over all body parts that both have and the frame shows, whatever
-        their likelihood, its mean, `likelihood`, and `parts`, the RMSE of each. None where nothing can be compared.
+        JSON: `poses` (how many were compared), `rmse_px` and `median_px` over all body parts that both have and the
+        frame shows, whatever their likelihood, its mean, `likelihood`, and `parts`, the RMSE of each. None where
+        nothing can be compared.
     """
     names = [column[:-2] for column in truth.columns if column.endswith("_x") and column in poses.columns]
     both = poses.merge(truth, left_on="frame_seq", right_on="seq", suffixes=("", "_true"))

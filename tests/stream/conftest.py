@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 POSESTREAM = shutil.which("posestream", path=str(Path(sys.executable).parent)) or "posestream"
 BODYPARTS = ("snout", "leftear", "rightear", "tailbase")
@@ -138,15 +139,26 @@ def free_endpoint() -> str:
 
 def write_video(path: Path, frames: int, height: int = 48, width: int = 64, rate: int = 30) -> Path:
     """A small video in which every frame differs."""
+    rng = np.random.default_rng(0)
+
+    def draw(number: int) -> NDArray[np.uint8]:
+        pixels = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(height // 6, 0).repeat(width // 8, 1)
+        pixels[:4, :4] = number % 256
+        return pixels
+
+    return encode_video(path, map(draw, range(frames)), rate)
+
+
+def encode_video(path: Path, frames: Iterable[NDArray[np.uint8]], rate: int = 30) -> Path:
+    """A video of frames (height, width, 3)."""
     import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        rng = np.random.default_rng(0)
-        for number in range(frames):
-            pixels = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(height // 6, 0).repeat(width // 8, 1)
-            pixels[:4, :4] = number % 256
+        stream.pix_fmt = "yuv420p"
+        for number, pixels in enumerate(frames):
+            if not number:
+                stream.height, stream.width = pixels.shape[:2]
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import ARENA
+from posestream.acquisition.arena import Arena
+
+from .conftest import ARENA, encode_video
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -38,7 +40,7 @@ def test_what_a_window_sees_is_what_the_whole_frame_would_say(posestream, rig) -
         "run",
         rig(MOUSE.format(name="top", rate=20.0, seed=3) + WINDOW.format(mode="freshest")),
         "--seconds",
-        8,
+        5,
         "--json",
     ).summary(0)
     camera = summary["cameras"]["top"]
@@ -74,8 +76,33 @@ def test_two_cameras_in_batches_have_a_window_each(posestream, rig) -> None:
     assert recorded == {"sides": [160], "margin_px": 24, "threshold": 0.6, "check_every": 20}
 
 
+def test_an_animal_that_is_gone_is_looked_for_in_whole_frames_until_it_comes_back(posestream, rig, tmp_path) -> None:
+    arena = Arena(320, 240, 20.0, seed=3)
+    frames = np.full((36, 240, 320), 170, np.uint8)
+    for number, frame in enumerate(frames):
+        if not 12 <= number < 24:  # in between, an empty floor
+            arena.render(frame)
+        arena.advance()
+    video = encode_video(tmp_path / "mouse.mp4", frames[..., None].repeat(3, axis=3), rate=20)
+    camera = f"""
+[cameras.top]
+backend = "file"
+path = "{video.as_posix()}"
+pace = "inference"
+"""
+    summary = posestream("run", rig(camera + WINDOW.format(mode="every-frame")), "--json").summary(0)
+    window = summary["cameras"]["top"]["window"]
+    assert window["windows"] + window["whole"] == summary["cameras"]["top"]["poses"]["recorded"] == 36
+    assert 12 < window["whole"] < 24
+    found = pd.read_hdf(next((Path(summary["folder"]) / "top").glob("video*.h5"))).to_numpy().reshape(-1, 4, 3)
+    sure = (found[..., 2] > 0.6).all(axis=1)
+    assert sure[:12].all()
+    assert not sure[12:24].any()
+    assert sure[24:].all()
+
+
 def test_a_window_that_fits_into_no_frame_is_refused_before_anything_is_recorded(posestream, rig, tmp_path) -> None:
     status, _, err = posestream("run", rig(ARENA + WINDOW.format(mode="freshest")), "--seconds", 1).end()
     assert status == 2
     assert "inference.window: no window of 160 pixels lies in frames of 96x64. Give smaller sides" in err
-    assert not (tmp_path / "recordings").exists()
+    assert not list((tmp_path / "out").glob("*"))
