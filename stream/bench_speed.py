@@ -69,16 +69,20 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     -------
     dict
         JSON: `machine`, `versions`, `model`, `settings`, `refused` (engines and precisions that cannot be had here, and
-        why), `cells` (a dict for each, see `_cell_row`), `timings` (a dict for each measurement), `files`.
+        why), `stopped` (why it ended before all was measured, or empty), `cells` (a dict for each, see `_rows`),
+        `timings` (a dict for each measurement), `files`.
 
     Raises
     ------
     ModelError
-        The model, the video or the peer cannot be used, or nothing of what was asked can be measured.
+        The model, the video, the peer or the output folder cannot be used, or nothing of what was asked can be
+        measured. What goes wrong, or Ctrl-C, after the first measurement ends the experiment: see `stopped`.
     """
     if settings.window is not None and settings.video is None:
         raise ModelError("A following window needs an animal that moves: name a video.")
     bundle = load_model(settings.model)
+    if settings.output is not None:
+        _make_folder(settings.output)
     published = PUBLISHED_SIZES if settings.published else ()
     sizes = list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published]))
     follow = (
@@ -114,7 +118,14 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
             what = f"{cell.engine} {cell.precision} {cell.decoder} {cell.frames} in batches of {cell.batch}"
             tell(f"{done} of {of}: {what}: {timing.frames_per_second:.1f} frames/s")
 
-        timings = experiment.run(cells, settings.repetitions, settings.seed, told)
+        stopped = ""
+        try:
+            experiment.run(cells, settings.repetitions, settings.seed, told)
+        except (ModelError, KeyboardInterrupt) as error:
+            if not experiment.timings:
+                raise
+            stopped = str(error) or "interrupted"
+        timings = experiment.timings
         peer_version = {} if peer is None else {PEER: peer.version}
     if not timings:
         raise ModelError("Nothing of what was asked can be measured here.")
@@ -124,6 +135,7 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
         "model": {"name": bundle.spec.name, "net_type": bundle.spec.net_type, "sha256": bundle.digest()},
         "settings": {name: _plain(value) for name, value in asdict(settings).items()},
         "refused": {f"{engine} {precision}": why for (engine, precision), why in experiment.refused.items()},
+        "stopped": stopped,
         "cells": _rows(bundle, timings, experiment.poses),
         "timings": [asdict(timing.cell) | _numbers(timing) for timing in timings],
         "files": [],
@@ -142,7 +154,8 @@ def speed_table(result: dict[str, Any]) -> list[str]:
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row[name] for name in columns) + " |" for row in rows]
-    return lines + [f"not measured: {what}: {why}" for what, why in result["refused"].items()]
+    lines += [f"not measured: {what}: {why}" for what, why in result["refused"].items()]
+    return lines + [f"stopped before the end: {result['stopped']}"] * bool(result["stopped"])
 
 
 def _pictures(settings: SpeedSettings) -> tuple[list[Frames], PixelFormat]:
@@ -212,7 +225,9 @@ def _rows(
         ]
         if peers and cell.engine != PEER:
             theirs = {timing.repetition: timing.frames_per_second for timing in by_cell[peers[0]]}
-            row["times_the_peer"] = float(np.median([t.frames_per_second / theirs[t.repetition] for t in found]))
+            row["times_the_peer"] = _median(
+                t.frames_per_second / theirs[t.repetition] for t in found if t.repetition in theirs
+            )
             row["from_the_peer_px"] = _apart(poses[cell], poses[peers[0]])
         reference = _reference(cell, by_cell)
         row["from_float32_px"] = _apart(poses[cell], poses[reference]) if reference not in (None, cell) else None
@@ -271,10 +286,16 @@ def _numbers(timing: Timing) -> dict[str, Any]:
     return {"repetition": numbers.pop("repetition"), "frames_per_second": timing.frames_per_second} | numbers
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be made: {error.strerror or error}.") from error
+
+
 def _write(folder: Path, result: dict[str, Any], tell: Callable[[str], None]) -> list[str]:
     """Write `speed.csv`, `speed.json` and the figures; gives their paths."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         table = folder / "speed.csv"
         with table.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(result["timings"][0]))

@@ -534,11 +534,9 @@ def bench_speed(as_json: bool, **options: Any) -> None:
         result = measure_speed(SpeedSettings(**options), lambda text: click.echo(text, err=True))
     except ModelError as error:
         _fail(str(error), WRONG_USE)
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    for line in (*speed_table(result), *result["files"]):
+    for line in [json.dumps(result)] if as_json else [*speed_table(result), *result["files"]]:
         click.echo(line)
+    sys.exit(FAILED if result["stopped"] else OK)
 
 
 @main.command()

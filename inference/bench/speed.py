@@ -90,15 +90,16 @@ class Experiment:
         self._seconds, self._threads, self._follow, self._peer = seconds, threads, follow, peer
         self._engines: dict[Cell, Engine] = {}
         self._products: dict[tuple[str, str], Callable[[], float] | None] = {}
+        self._decoders: dict[tuple[int, int], Callable[[Any], Any]] = {}
+        self.timings: list[Timing] = []
+        """What was measured so far."""
         self.poses: dict[Cell, Poses] = {}
         """Of as many frames as fill whole batches, by cell; of the peer, of as many as it came to in a measurement."""
         self.refused: dict[tuple[str, str], str] = {}
         """Engines and precisions that cannot be had here, and why."""
 
-    def run(
-        self, cells: Iterable[Cell], repetitions: int, seed: int, tell: Callable[[int, int, Timing], None]
-    ) -> list[Timing]:
-        """Measure every cell so many times; each time all of them in an order of its own.
+    def run(self, cells: Iterable[Cell], repetitions: int, seed: int, tell: Callable[[int, int, Timing], None]) -> None:
+        """Measure every cell so many times, each time all of them in an order of its own; see `timings`.
 
         Parameters
         ----------
@@ -113,12 +114,10 @@ class Experiment:
         """
         chance = random.Random(seed)  # noqa: S311 - an order, no secret
         usable = [cell for cell in cells if self._usable(cell)]
-        found: list[Timing] = []
         for repetition in range(1, repetitions + 1):
             for cell in chance.sample(usable, len(usable)):
-                found.append(self._measure(cell, repetition))
-                tell(len(found), repetitions * len(usable), found[-1])
-        return found
+                self.timings.append(self._measure(cell, repetition))
+                tell(len(self.timings), repetitions * len(usable), self.timings[-1])
 
     def _usable(self, cell: Cell) -> bool:
         pair = (cell.engine, cell.precision)
@@ -180,7 +179,9 @@ class Experiment:
         chance, parts = np.random.default_rng(0), len(engine.bodyparts)
         shapes = [parts, 2 * parts] if self._bundle.spec.location_refinement else [parts]
         logits = [chance.standard_normal((cell.batch, height, width, number), np.float32) for number in shapes]
-        decoder = graph_decoder(self._bundle, height, width)
+        if (height, width) not in self._decoders:
+            self._decoders[height, width] = graph_decoder(self._bundle, height, width)
+        decoder = self._decoders[height, width]
         return _median_ms(lambda: decoder(logits))
 
     def _engine(self, cell: Cell) -> Engine:

@@ -65,6 +65,19 @@ def test_every_condition_is_measured_in_an_order_of_its_own(posestream, random_m
             assert min(picture.size) > 300
 
 
+def test_ctrl_c_keeps_what_was_measured(posestream, random_model, tmp_path) -> None:
+    run = posestream("bench", "speed", random_model, "--size", "96x64", "--frames", 2, "--seconds", 0.5,
+                     "--repetitions", 500, "--batch-sizes", "1", "--scales", "1", "--engine", "openvino:float32",
+                     "--output", tmp_path / "speed")  # fmt: skip
+    run.until("2 of 500")
+    run.interrupt()
+    status, out, err = run.end()
+    assert status == 1, err
+    assert "stopped before the end: interrupted" in out
+    timings = json.loads((tmp_path / "speed" / "speed.json").read_text())["timings"]
+    assert 2 <= len(timings) < 500
+
+
 def test_the_order_is_the_seeds(posestream, random_model) -> None:
     def order(seed: int) -> list[int]:
         run = posestream("bench", "speed", random_model, *SMALL, "--batch-sizes", "1,2,3,4,5,6", "--scales", "1",
@@ -103,6 +116,7 @@ def test_what_is_combined_with_what() -> None:
         (("--engine", "openvino"), "write NAME:PRECISION"),
         (("--window", 256), "name a video"),
         (("--engine", "warp:float32"), "Nothing of what was asked can be measured here"),
+        (("--output", __file__), "test_bench_speed.py cannot be made"),
         (("--against", sys.executable), "needs a model that DeepLabCut exported"),
     ],
 )
