@@ -70,6 +70,11 @@ def train_network(
     """
     if output.exists():
         raise ModelError(f"{output} exists already. Name a new folder, or remove it first.")
+    beside = output.with_name(f"{output.name}.training")
+    if not resume and (beside / CHECKPOINT_FILE).exists():
+        raise ModelError(
+            f"{beside} holds the checkpoint of an earlier training. Go on from it with --resume, or remove that folder."
+        )
     labels = read_labels(project)
     kept, held = split_frames(len(labels.frames), holdout=holdout, folds=folds, fold=fold, seed=seed)
     skeleton = find_skeleton(project, labels.bodyparts)
@@ -88,7 +93,7 @@ def train_network(
     trainer = Trainer(
         network,
         plan,
-        output.with_name(f"{output.name}.training"),
+        beside,
         frames=[labels.frames[number] for number in kept],
         held_back=[labels.frames[number] for number in held],
         synthetic=arena_frames(arena, labels.bodyparts, first_seed=seed * 10_000),

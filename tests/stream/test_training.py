@@ -29,3 +29,10 @@ def test_wrong_use_is_said_in_a_sentence(posestream, tmp_path) -> None:
     status, _, err = posestream("train", tmp_path / "gone", "--output", tmp_path).end()
     assert status == 2
     assert "exists already" in err
+    checkpoint = tmp_path / "new.training" / "checkpoint.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"an hour of work")
+    status, _, err = posestream("train", tmp_path / "gone", "--output", tmp_path / "new").end()
+    assert status == 2
+    assert "Go on from it with --resume, or remove that folder" in err
+    assert checkpoint.read_bytes() == b"an hour of work"
