@@ -21,7 +21,7 @@ from posestream.inference.training.evaluation import Errors, evaluate
 from posestream.inference.training.labels import LabelledFrame, read_labels, split_frames
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.start import start_bundle
-from posestream.inference.training.trainer import Progress, Trainer
+from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer
 
 __all__ = ["arena_frames", "show_errors", "train_network"]
 
