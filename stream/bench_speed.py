@@ -54,6 +54,8 @@ class SpeedSettings:
     engines: tuple[tuple[str, str], ...]
     decoders: tuple[Decoder, ...]
     window: int | None
+    margin_px: int | None = None
+    """Of the window; else 64, or a quarter of its side where that is less."""
     repetitions: int
     seconds: float
     seed: int
@@ -85,9 +87,7 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
         _make_folder(settings.output)
     published = PUBLISHED_SIZES if settings.published else ()
     sizes = list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published]))
-    follow = (
-        (lambda side: FollowSettings(sides=(side,), margin_px=min(MARGIN_PX, side // 4))) if settings.window else None
-    )
+    follow = _follow(settings.margin_px) if settings.window else None
     if settings.window and follow is not None:
         try:
             follow(settings.window)
@@ -143,6 +143,14 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     if settings.output is not None:
         result["files"] = _write(settings.output, result, tell)
     return result
+
+
+def _follow(margin_px: int | None) -> Callable[[int], FollowSettings]:
+    def settings(side: int) -> FollowSettings:
+        margin = min(MARGIN_PX, side // 4) if margin_px is None else margin_px
+        return FollowSettings(sides=(side,), margin_px=margin)
+
+    return settings
 
 
 def speed_table(result: dict[str, Any]) -> list[str]:

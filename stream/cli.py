@@ -509,6 +509,7 @@ def _engine_pairs(_context: click.Context, _parameter: click.Parameter, texts: t
     help="May be repeated; the others than graph on TensorFlow only.",
 )
 @click.option("--window", type=click.IntRange(min=64), help="Also a window of this side that follows the animal.")
+@click.option("--window-margin", "margin_px", type=click.IntRange(min=0), help="Pixels; 64, or a quarter of the side.")
 @click.option("--repetitions", default=5, show_default=True, type=click.IntRange(min=1))
 @click.option("--seconds", default=0.5, show_default=True, type=click.FloatRange(min=0), help="Of each measurement.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of the order of the measurements.")
