@@ -8,12 +8,16 @@ import cv2
 import numpy as np
 import pandas as pd
 
+COLOURS = ((60, 76, 231), (219, 152, 52), (18, 156, 243), (113, 204, 46), (182, 89, 155))
+"""Blue, green and red of a body part's circle."""
+
 
 def main() -> None:
     """Write one picture with the frames side by side, two to a row."""
     folder, out = Path(sys.argv[1]), sys.argv[2]
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 4
     table = pd.read_hdf(next(folder.glob("video*.h5")))
+    parts = list(dict.fromkeys(table.columns.get_level_values("bodyparts")))
     poses = table.to_numpy().reshape(len(table), -1, 3)
     posed = np.flatnonzero(~np.isnan(poses[:, 0, 0]))
     chosen = set(posed[np.linspace(0, len(posed) - 1, count).astype(int)].tolist())
@@ -23,10 +27,11 @@ def main() -> None:
             if number not in chosen:
                 continue
             picture = cv2.resize(frame.to_ndarray(format="bgr24"), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-            for x, y, likelihood in poses[number]:
-                at = (round(2 * x), round(2 * y))
-                cv2.circle(picture, at, 7, (0, 0, 255), 2, cv2.LINE_AA)
-                cv2.putText(picture, f"{likelihood:.2f}", (at[0] + 12, at[1] - 8), 0, 0.6, (0, 0, 255), 1, cv2.LINE_AA)
+            for part, (x, y, likelihood) in enumerate(poses[number]):
+                colour = COLOURS[part % len(COLOURS)]
+                cv2.circle(picture, (round(2 * x), round(2 * y)), 7, colour, 2, cv2.LINE_AA)
+                text = f"{parts[part]} {likelihood:.2f}"
+                cv2.putText(picture, text, (50, 60 + 22 * part), 0, 0.6, colour, 2, cv2.LINE_AA)
             tiles.append(picture)
     rows = [np.hstack(tiles[first : first + 2]) for first in range(0, len(tiles) - 1, 2)]
     cv2.imwrite(out, np.vstack(rows))
