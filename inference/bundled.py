@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["bundled_folder", "bundled_networks", "find_model"]
+__all__ = ["bundled_networks", "find_model", "is_bundled"]
 
 FOLDER = Path(__file__).parent / "networks"
 
@@ -12,9 +12,9 @@ def bundled_networks() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in FOLDER.glob("*/model.json")))
 
 
-def bundled_folder(name: str) -> Path:
-    """Say where a network that comes with the package lies, or would lie."""
-    return FOLDER / name
+def is_bundled(folder: Path | None) -> bool:
+    """Say whether a bundle's folder is that of a network that comes with the package."""
+    return folder is not None and folder.parent == FOLDER
 
 
 def find_model(model: str | Path, folder: Path | None = None) -> Path:
@@ -35,5 +35,5 @@ def find_model(model: str | Path, folder: Path | None = None) -> Path:
     """
     path = ((folder or Path()) / Path(model).expanduser()).absolute()
     if not path.exists() and str(model) in bundled_networks():
-        return bundled_folder(str(model))
+        return FOLDER / str(model)
     return path

@@ -8,7 +8,6 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from posestream.inference.bundle import ModelBundle
 from posestream.inference.cache import cache_folder
 from posestream.inference.engine import Engine, Precision, Shape
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
+from posestream.stream.wire.versions import package_version
 
 __all__ = ["ChosenEngine"]
 
@@ -126,16 +126,9 @@ class ChosenEngine:
     def _key(self, shape: Shape) -> str:
         """Hash of all that a choice depends on."""
         machine = (platform.node(), platform.machine(), platform.processor(), os.cpu_count())
-        versions = [_version(name) for name in VERSIONS]
+        versions = [package_version(name) for name in VERSIONS]
         parts = (machine, versions, self.name, self._candidates, self._threads, shape, self._bundle.digest())
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _remembered(file: Path) -> _Choice | None:

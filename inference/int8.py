@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from posestream.inference.bundle import ModelBundle
-from posestream.inference.bundled import bundled_folder
+from posestream.inference.bundled import is_bundled
 from posestream.inference.errors import ModelError
 from posestream.inference.openvino_graph import GRAPH_FILE, import_openvino
 
@@ -106,8 +106,7 @@ def save_int8(graph: Any, bundle: ModelBundle, calibration: Calibration) -> Path
 
 
 def _how(bundle: ModelBundle) -> str:
-    bundled = bundle.folder == bundled_folder(bundle.spec.name)
-    where = f"{bundle.spec.name} --output FOLDER" if bundled else bundle.folder or "MODEL"
+    where = f"{bundle.spec.name} --output FOLDER" if is_bundled(bundle.folder) else bundle.folder or "MODEL"
     return f"Make it with: posestream model optimize {where} --precision int8 --calibrate VIDEO"
 
 

@@ -20,15 +20,16 @@ DeepLabCut that are not this ResNet run as the frozen graphs that they were expo
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from posestream.inference.bundle import GROUP_NORM_EPSILON, GROUPS, UNITS, ModelBundle
+from posestream.inference.bundle import GROUP_NORM_EPSILON, GROUPS, UNITS, ModelBundle, ModelSpec
 from posestream.inference.decoder import decode_graph
 from posestream.inference.errors import ModelError
 from posestream.inference.graph_file import heads, parse_graph
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["Policy", "Precision", "build_network"]
+__all__ = ["Policy", "Precision", "build_network", "decode_maps"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Policy = Precision | Literal["mixed_bfloat16"]
@@ -79,18 +80,7 @@ def build_network(
     frames = keras.Input((height, width, channels), dtype="uint8", name="frames")
     pixels = _normalised(frames, pixel_format, spec.mean_pixel, spec.std_pixel)
     maps = _frozen_maps(bundle, precision, pixels) if bundle.graph else _resnet_maps(bundle, precision, pixels)
-    if decode:
-        outputs = decode_graph(
-            maps[0],
-            maps[1] if spec.location_refinement else None,
-            parts=len(spec.bodyparts),
-            stride=float(spec.stride),
-            locref_stdev=spec.locref_stdev,
-            apply_sigmoid=spec.apply_sigmoid,
-            clip_scores=spec.clip_scores,
-        )
-    else:
-        outputs = maps
+    outputs = decode_maps(spec, maps) if decode else maps
     model = keras.Model(frames, outputs, name=f"posestream_{re.sub(r'[^a-z0-9]', '_', spec.net_type)}")
     model.trainable = False
     for layer in model.layers:
@@ -98,6 +88,32 @@ def build_network(
             name = layer.name.removesuffix(".norm").replace(".", "/")
             layer.set_weights([bundle.weights[f"{name}/{weight.name}"] for weight in layer.weights])
     return model
+
+
+def decode_maps(spec: ModelSpec, maps: Sequence[Any]) -> Any:
+    """Decode within a Keras graph what a network's heads say; see `decode_graph`.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    maps
+        Keras tensors, float32: logits (B, h, w, K), and location refinement (B, h, w, 2K) where the network has it.
+
+    Returns
+    -------
+    KerasTensor
+        float32 (B, K, 3): x, y in pixels, likelihood.
+    """
+    return decode_graph(
+        maps[0],
+        maps[1] if spec.location_refinement else None,
+        parts=len(spec.bodyparts),
+        stride=float(spec.stride),
+        locref_stdev=spec.locref_stdev,
+        apply_sigmoid=spec.apply_sigmoid,
+        clip_scores=spec.clip_scores,
+    )
 
 
 def _normalised(

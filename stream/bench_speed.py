@@ -6,7 +6,6 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from posestream.inference.models import load_model
 from posestream.stream.session import write_json
 from posestream.stream.speed_figures import draw_figures
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.versions import package_version
 
 __all__ = ["SpeedSettings", "measure_speed", "speed_table"]
 
@@ -131,7 +131,7 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
         raise ModelError("Nothing of what was asked can be measured here.")
     result: dict[str, Any] = {
         "machine": _machine(),
-        "versions": {name: _version(name) for name in VERSIONS} | peer_version,
+        "versions": {name: package_version(name) for name in VERSIONS} | peer_version,
         "model": {"name": bundle.spec.name, "net_type": bundle.spec.net_type, "sha256": bundle.digest()},
         "settings": {name: _plain(value) for name, value in asdict(settings).items()},
         "refused": {f"{engine} {precision}": why for (engine, precision), why in experiment.refused.items()},
@@ -332,13 +332,6 @@ def _processor() -> str:
         return str(import_openvino().Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
     except ModelError:
         return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _median(values: Any) -> float | None:

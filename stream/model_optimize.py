@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from posestream.inference.bundled import bundled_folder
+from posestream.inference.bundled import is_bundled
 from posestream.inference.errors import ModelError
 from posestream.inference.int8 import Calibration, save_int8
 from posestream.inference.models import load_model
@@ -40,7 +40,7 @@ def optimise_model(
         The model or the video cannot be read, NNCF is not installed, or the bundle cannot be written to.
     """
     bundle = load_model(source)
-    if output is None and bundle.folder == bundled_folder(bundle.spec.name):
+    if output is None and is_bundled(bundle.folder):
         raise ModelError(f"{bundle.spec.name} comes with the package: name a folder for a copy of it with --output.")
     pictures = spread_frames(video, 2 * frames, size)
     if output is not None:

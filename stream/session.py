@@ -5,7 +5,6 @@ import os
 import platform
 import uuid
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import Any
@@ -17,6 +16,7 @@ from posestream.stream.rig import Rig
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
 from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.sensor import SensorPatch
+from posestream.stream.wire.versions import package_version
 
 __all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches", "write_json"]
 
@@ -80,13 +80,8 @@ def remote_folder(session: Path, camera: str) -> PurePosixPath:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    found = {package: package_version(package) for package in PACKAGES}
+    return {"python": platform.python_version()} | {package: number for package, number in found.items() if number}
 
 
 class Session:

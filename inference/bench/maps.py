@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from posestream.inference.bench.cells import Decoder
 from posestream.inference.bundle import ModelBundle
-from posestream.inference.decoder import decode_double_loop, decode_graph, decode_numpy, sigmoid
-from posestream.inference.network import build_network
+from posestream.inference.decoder import decode_double_loop, decode_numpy, sigmoid
+from posestream.inference.network import build_network, decode_maps
 from posestream.inference.tensorflow_engine import start_tensorflow
-from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
 __all__ = ["MapsEngine", "graph_decoder"]
 
@@ -45,7 +45,7 @@ class MapsEngine:
         network = build_network(self._bundle, pixel_format=pixel_format, precision=self.precision, decode=False)
         self._function = self._tf.function(lambda frames: network(frames, training=False), reduce_retracing=True)
         for size in batch_sizes:
-            self.run(np.zeros((size, height, width, 1 if pixel_format == "gray8" else 3), np.uint8))
+            self.run(np.zeros((size, height, width, CHANNELS[pixel_format]), np.uint8))
 
     def maps(self, frames: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Likelihoods (B, h, w, K), and location refinement (B, h, w, 2K) where the network has it."""
@@ -74,14 +74,5 @@ def graph_decoder(bundle: ModelBundle, height: int, width: int) -> Callable[[lis
     parts = len(spec.bodyparts)
     channels = [parts, 2 * parts] if spec.location_refinement else [parts]
     maps = [keras.Input((height, width, number)) for number in channels]
-    poses = decode_graph(
-        maps[0],
-        maps[1] if spec.location_refinement else None,
-        parts=parts,
-        stride=float(spec.stride),
-        locref_stdev=spec.locref_stdev,
-        apply_sigmoid=spec.apply_sigmoid,
-        clip_scores=spec.clip_scores,
-    )
-    decoder = keras.Model(maps, poses)
+    decoder = keras.Model(maps, decode_maps(spec, maps))
     return tf.function(lambda given: decoder(given, training=False), reduce_retracing=True)  # type: ignore[no-any-return]
