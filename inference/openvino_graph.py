@@ -156,7 +156,7 @@ def _convert(core: Any, bundle: ModelBundle, folder: Path) -> None:
         for loose_end in model.get_results()[1:]:  # sizes that the conversion leaves unused
             model.remove_result(loose_end)
         import_openvino().serialize(model, folder / GRAPH_FILE)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ImportError) as error:  # Keras imports what the export needs when it exports
         raise ModelError(f"{bundle.spec.name} cannot be converted for OpenVINO: {error}.") from error
     for file in (exported, exported.with_suffix(".bin")):
         file.unlink()

@@ -21,7 +21,7 @@ from posestream.stream.wire.versions import package_version
 __all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches", "write_json"]
 
 SESSION_FORMAT = 1
-PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python", "pyzmq", "tensorflow")
+PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python-headless", "openvino", "pyzmq", "tensorflow")
 
 
 class OutputError(Exception):
