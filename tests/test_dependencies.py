@@ -1,4 +1,4 @@
-"""What the package imports is what pyproject.toml declares; an extra's libraries are imported where they may be absent."""
+"""What the package imports is what pyproject.toml declares; an extra's libraries stand where they may be absent."""
 
 import ast
 import re
