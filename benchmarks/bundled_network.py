@@ -41,7 +41,8 @@ class Network:
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Poses of RGB frames, uint8 (B, H, W, 3): (B, K, 3)."""
         if (size := frames.shape[1:3]) not in self._sizes:
-            self._engine.prepare(*size, "rgb24", [1])
+            height, width = size
+            self._engine.prepare(height, width, "rgb24", [1])
             self._sizes.add(size)
         return np.concatenate([self._engine.run(frame[None]) for frame in frames])
 

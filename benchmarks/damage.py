@@ -95,6 +95,8 @@ def frame(seq: int, session: str = SESSION, shape: tuple[int, int, int] = SHAPE)
 
 def pose(seq: int, session: str = SESSION) -> Parts:
     """Give a valid pose."""
+    times = ("captured_ns", "wall_ns", "sent_ns", "received_ns", "batched_ns", "inferred_ns", "published_ns")
+    stamps: dict[str, Any] = dict.fromkeys(times, 1)
     header = PoseHeader(
         session=session,
         camera="top",
@@ -104,9 +106,7 @@ def pose(seq: int, session: str = SESSION) -> Parts:
         device_time=None,
         keypoints=4,
         batch_size=1,
-        **dict.fromkeys(
-            ("captured_ns", "wall_ns", "sent_ns", "received_ns", "batched_ns", "inferred_ns", "published_ns"), 1
-        ),
+        **stamps,
     )
     return [bytes(part) for part in encode_pose(header, np.zeros((4, 3), np.float32))]
 

@@ -80,7 +80,7 @@ def torch_folder(folder: Path) -> tuple[Estimate, str]:
 
 def live(model: Path, first: np.ndarray) -> tuple[Estimate, str]:
     """Network of an export, run by DeepLabCut-Live, which takes frames as OpenCV has them."""
-    from dlclive import DLCLive  # type: ignore[import-not-found]
+    from dlclive import DLCLive
 
     options = {"model_type": "base"} if model.is_dir() else {"model_type": "pytorch", "device": "cpu"}
     runner = DLCLive(str(model), **options)

@@ -29,6 +29,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +42,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from report import markdown  # noqa: E402
 
-PRECISIONS = {
+PRECISIONS: dict[str, tuple[Any, str]] = {
     "bfloat16": ("bfloat16", "default"),
     "float16": ("float16", "default"),
     "tensorfloat32": ("float32", "default"),
@@ -133,7 +134,7 @@ def matrix_rate(precision: str) -> float:
             product = jax.jit(lambda a, b: a @ b).lower(left, right).compile()
             product(left, right).block_until_ready()
             runs = 1
-            while (taken := _in_a_row(lambda run=product, a=left, b=right: run(a, b), runs)) < 0.05 and runs < 1024:
+            while (taken := _in_a_row(partial(product, left, right), runs)) < 0.05 and runs < 1024:
                 runs *= 4
             best = max(best, 2 * side**3 * runs / taken)
             if taken / runs * 8 > SQUARE_S:

@@ -222,7 +222,7 @@ def summed(rows: list[dict[str, Any]], by: str = "killed") -> list[dict[str, Any
     sums = groups.sum(numeric_only=True).astype(int)
     sums.insert(0, "rounds", groups.size())
     sums["proved"] = groups["proved"].sum()
-    return [{by: what} | row for what, row in sums.to_dict("index").items()]
+    return [{by: what, **{str(name): n for name, n in row.items()}} for what, row in sums.to_dict("index").items()]
 
 
 def report_rounds(rows: list[dict[str, Any]], by: str, seed: int, seconds: float, remark: str = "") -> int:

@@ -405,7 +405,7 @@ def _poses(camera: dict[str, Any]) -> list[str]:
 
 def _heard(reader: Reader, counters: dict[str, Any], frames: dict[str, Any]) -> bool:
     # `unsent` is the least that was lost (docs/decisions/0002); each reader knows all of its own.
-    return reader.lost(frames["captured"]) >= counters["unsent"] > 0
+    return bool(reader.lost(frames["captured"]) >= counters["unsent"] > 0)
 
 
 def _memory(case: Case, run: Running, wrong: list[str]) -> str:

@@ -77,7 +77,8 @@ def format_of(pictures: NDArray[np.uint8]) -> CameraFormat:
 def read_clip(path: str) -> NDArray[np.uint8]:
     """Decode all frames of a video as grey: (frames, height, width, 1) uint8."""
     with av.open(path) as container:
-        return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])[..., None]
+        frames = [np.asarray(frame.to_ndarray(format="gray"), np.uint8) for frame in container.decode(video=0)]
+    return np.stack(frames)[..., None]
 
 
 def record_ours(pictures: NDArray[np.uint8], folder: Path) -> None:

@@ -128,8 +128,8 @@ def _watch(
             raise SystemExit(f"the run ended before it began:\n{(work / 'run.log').read_text()}")
         time.sleep(0.1)
     [table] = tables.glob("*/top/frames.csv")
-    found, samples, size, rows = processes(run.pid, reader.pid), {}, 0, 0
-    samples = {role: [] for role in found}
+    found, size, rows = processes(run.pid, reader.pid), 0, 0
+    samples: dict[str, list[tuple[int, float, float]]] = {role: [] for role in found}
     while rows < frames:
         time.sleep(1.0)
         with table.open("rb") as file:  # only what is new: the table is long at the end

@@ -42,13 +42,15 @@ def imports(path: Path) -> Iterator[Import]:
     file = path.relative_to(REPOSITORY).as_posix()
 
     def walk(node: ast.AST, may_fail: bool) -> Iterator[Import]:
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""] if not node.level else []
+        match node:
+            case ast.Import(names=aliases):
+                names = [alias.name for alias in aliases]
+            case ast.ImportFrom(module=str(module), level=0):
+                names = [module]
+            case _:
+                names = []
         for name in names:
-            yield Import(file, node.lineno, name.partition(".")[0], may_fail)
+            yield Import(file, getattr(node, "lineno", 0), name.partition(".")[0], may_fail)
         inside = may_fail or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for child in ast.iter_child_nodes(node):
             caught = isinstance(node, ast.Try) and child in node.body and any(map(catches_import_error, node.handlers))

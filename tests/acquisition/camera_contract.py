@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -38,7 +39,7 @@ def write_video(
     """Write a video of 25 frames/s, or of the given times in ms, whose pictures differ."""
     rng = np.random.default_rng(5)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream: Any = container.add_stream(codec, rate=25)
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = Fraction(1, 1000)

@@ -37,12 +37,13 @@ class Watched:
 def test_every_incomplete_frame_is_a_lost_id_across_the_wrap() -> None:
     """5 packets in a thousand are lost, of 16 that make up a frame; the emulator does not send them again."""
     name, ids, out = own_serial("LOSSY"), DeviceIds((1, 65_535)), np.empty((120, 160, 1), np.uint8)
-    delivered, lost = [], []
+    delivered: list[int] = []
+    lost: list[int] = []
     with emulator(name, lost_per_thousand=5):
         camera = create_camera("top", "aravis", {"serial": name} | SMALL, Path())
         camera_format = camera.open()
         camera.start()
-        watched = camera._stream = Watched(camera._stream)  # type: ignore[attr-defined]
+        watched = camera._stream = Watched(camera._stream)  # type: ignore[attr-defined]  # noqa: SLF001 - counts what the library hands out
 
         def take(timeout_s: float) -> bool:
             if (capture := camera.read(out, timeout_s)) is None:
@@ -50,12 +51,13 @@ def test_every_incomplete_frame_is_a_lost_id_across_the_wrap() -> None:
             seen = ids.see(capture.device_id)
             assert seen.note == ""
             lost.extend(seen.lost)
+            assert seen.device_id is not None
             delivered.append(seen.device_id)
             return True
 
         while len(delivered) < 600:
             assert take(5.0)
-        camera._camera.stop_acquisition()  # type: ignore[attr-defined]
+        camera._camera.stop_acquisition()  # type: ignore[attr-defined]  # noqa: SLF001 - and reads on
         while take(0.5):
             pass
         counts = watched.counts()

@@ -146,8 +146,8 @@ def test_a_long_exposure_blurs_the_mouse_round_its_place_and_nothing_else() -> N
     assert (changed > points.min(axis=0) - 150).all()
     assert (changed < points.max(axis=0) + 150).all()
     # What the dark body covers has the same middle, but a softer edge
-    middles = [np.argwhere(frame < 60).mean(axis=0) for frame in (one, two)]
-    np.testing.assert_allclose(*middles, atol=1.0)
+    before, after = (np.argwhere(frame < 60).mean(axis=0) for frame in (one, two))
+    np.testing.assert_allclose(before, after, atol=1.0)
     x, y = np.round(sharp.keypoints[0]).astype(int)
     edges = [np.hypot(*np.gradient(frame[y - 25 : y + 25, x - 25 : x + 25])).max() for frame in (one, two)]
     assert edges[1] < 0.9 * edges[0], "softer at the snout"

@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import random
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posestream.acquisition.device_clock import MAX_VERTICES, DeviceClock, _Envelope
+from posestream.acquisition.device_clock import DeviceClock
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -69,10 +70,12 @@ def test_a_clock_whose_rate_changes_is_followed() -> None:
 
 
 def test_the_memory_of_a_fit_is_bounded() -> None:
-    hull = _Envelope(0.0, 0.0)
-    for k in range(1, 20_000):  # a rate that rises without end, every point a vertex
-        hull.add(k * 1e6, k * k / 1e3)
-        assert len(hull._xs) <= MAX_VERTICES + 1
+    clock, sizes = DeviceClock(1.0), []
+    for k in range(1, 20_001):  # a rate that rises without end, every point a vertex
+        clock.map(k * 1_000_000, k * 1_000_000 + k * k // 1_000)
+        if k % 5_000 == 0:
+            sizes.append(len(pickle.dumps(clock)))
+    assert max(sizes) < 2 * sizes[0]
 
 
 def test_a_device_that_counts_anew_gets_a_new_fit() -> None:

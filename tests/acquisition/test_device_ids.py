@@ -81,7 +81,8 @@ def test_any_losses_of_less_than_half_the_range_are_found_exactly(raw_range, sta
     true_ids = [first + start % size]
     for gap in gaps:
         true_ids.append(true_ids[-1] + gap + 1)
-    ids, lost = DeviceIds(raw_range), []
+    ids = DeviceIds(raw_range)
+    lost: list[int] = []
     for true_id in true_ids:
         seen = ids.see(first + (true_id - first) % size)
         assert seen.device_id == true_id

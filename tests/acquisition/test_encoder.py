@@ -3,6 +3,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -22,12 +23,13 @@ def picture(camera: CameraFormat, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (4, 4, camera.shape[2]), np.uint8)
     large = cv2.resize(small, (camera.width, camera.height), interpolation=cv2.INTER_CUBIC)
-    large = cv2.normalize(large, None, 0, 255, cv2.NORM_MINMAX)
-    return np.ascontiguousarray(large.reshape(camera.shape))
+    large = cv2.normalize(large, np.empty_like(large), 0, 255, cv2.NORM_MINMAX)
+    return np.ascontiguousarray(np.asarray(large, np.uint8).reshape(camera.shape))
 
 
-def record(path: Path, camera: CameraFormat, times_us: list[int], **settings) -> list[np.ndarray]:
-    video = VideoWriter(path, RecordingSettings(container=path.suffix[1:], **settings), camera)
+def record(path: Path, camera: CameraFormat, times_us: list[int], **settings: Any) -> list[np.ndarray]:
+    container: Any = path.suffix[1:]
+    video = VideoWriter(path, RecordingSettings(container=container, **settings), camera)
     pictures = [picture(camera, number % 3) for number in range(len(times_us))]
     for pixels, time_us in zip(pictures, times_us, strict=True):
         assert video.write(pixels, time_us) == [time_us]  # one frame in, one packet out
@@ -37,8 +39,8 @@ def record(path: Path, camera: CameraFormat, times_us: list[int], **settings) ->
 
 def times_of(path: Path) -> list[int]:
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return [round(frame.pts * stream.time_base * 1_000_000) for frame in container.decode(video=0)]
+        base: Any = container.streams.video[0].time_base
+        return [round(frame.pts * base * 1_000_000) for frame in container.decode(video=0)]
 
 
 UNEVEN = [0, 10_000, 20_017, 29_999, 500_000, 500_001, 2_000_500_001]
@@ -95,7 +97,7 @@ def test_keyframes_come_by_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(121, 161), (120, 161)])
 @pytest.mark.parametrize("pixel_format", ["gray8", "bgr24"])
-def test_odd_sizes_are_recorded_whole(tmp_path: Path, height: int, width: int, pixel_format: str) -> None:
+def test_odd_sizes_are_recorded_whole(tmp_path: Path, height: int, width: int, pixel_format: Any) -> None:
     camera = CameraFormat(height=height, width=width, pixel_format=pixel_format)
     record(tmp_path / "video.mp4", camera, [0, 10_000])
     with av.open(str(tmp_path / "video.mp4")) as container:
@@ -134,10 +136,11 @@ def test_a_video_whose_writer_was_killed_can_be_played(tmp_path: Path, ending: s
     written = 250 + sum(1 for _ in writer.stdout)
     writer.wait()
     writer.stdout.close()
-    times = []
+    times: list[Any] = []
     try:
         with av.open(str(path)) as container:
-            times.extend(frame.pts * container.streams.video[0].time_base for frame in container.decode(video=0))
+            base: Any = container.streams.video[0].time_base
+            times.extend(frame.pts * base for frame in container.decode(video=0))
     except av.error.FFmpegError:
         pass  # the last packet may be cut in the middle
     assert len(times) >= written - may_miss
@@ -177,8 +180,8 @@ def read_deep(path: Path, pixel_format: str) -> np.ndarray:
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         assert frame.format.name == pixel_format
-        luma = frame.planes[0]
-        return np.frombuffer(luma, np.uint16).reshape(luma.height, -1)[:, : luma.width].astype(int)
+        luma: Any = frame.planes[0]
+        return np.frombuffer(bytes(luma), np.uint16).reshape(luma.height, -1)[:, : luma.width].astype(int)
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -13,14 +14,14 @@ from .camera_contract import FakeTime, buffer_for, read_all, read_frame, write_v
 IRREGULAR_MS = [0, 40, 80, 200, 230, 300]
 
 
-def _started(time: FakeTime, path: Path, **options: object) -> tuple[FileCamera, CameraFormat]:
+def _started(time: FakeTime, path: Path, **options: Any) -> tuple[FileCamera, CameraFormat]:
     camera = FileCamera(FileSettings(path=path, **options), time.clock, time.sleep)
     camera_format = camera.open()
     camera.start()
     return camera, camera_format
 
 
-def _play(time: FakeTime, path: Path, **options: object) -> list[Capture]:
+def _play(time: FakeTime, path: Path, **options: Any) -> list[Capture]:
     camera, camera_format = _started(time, path, **options)
     captures = [capture for capture, _ in read_all(camera, camera_format)]
     camera.stop()

@@ -14,6 +14,7 @@ os.environ.setdefault("PYLON_CAMEMU", "2")  # read when the SDK is loaded
 
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, create_camera
 
+from ..support.waiting import until
 from .camera_contract import CameraContract, buffer_for, read_frame
 from .test_capture import Bench
 
@@ -183,25 +184,25 @@ def test_incomplete_buffers_are_missing_numbers_with_their_reason(opened: Any) -
     camera, taken = opened(pylon(nodes={"ForceFailedBufferCount": 3}))
     camera.start()
     out = buffer_for(taken)
-    ids = [read_frame(camera, out).device_id for _ in range(4)]
-    camera._camera.ForceFailedBuffer.Execute()  # type: ignore[attr-defined]
+    ids: list[Any] = [read_frame(camera, out).device_id for _ in range(4)]
+    camera._camera.ForceFailedBuffer.Execute()  # noqa: SLF001 - of the emulator, in the midst of a run
     captures = [read_frame(camera, out) for _ in range(60)]
     ids += [capture.device_id for capture in captures]
     assert len(set(range(ids[-1] + 1)) - set(ids)) == 3
-    reasons = [(capture.lost_why, capture.device_id) for capture in captures if capture.lost_why]
+    reasons: list[Any] = [(capture.lost_why, capture.device_id) for capture in captures if capture.lost_why]
     assert len(reasons) == 1
     assert "incomplete" in reasons[0][0]
     assert reasons[0][1] - 4 in ids
 
 
 @needs_pylon
-def test_incomplete_buffers_are_rows_of_the_frame_table_and_events(tmp_path: Path, context: zmq.Context) -> None:
+def test_incomplete_buffers_are_rows_of_the_frame_table_and_events(tmp_path: Path, context: zmq.Context[Any]) -> None:
     camera = pylon(width=64, height=48, nodes={"ForceFailedBufferCount": 4})
     bench = Bench(camera, tmp_path, context)
     try:
-        bench.until(lambda: bench.capture.captured > 5)
-        camera._camera.ForceFailedBuffer.Execute()  # type: ignore[attr-defined]
-        bench.until(lambda: bench.capture.lost_camera > 0)
+        until(lambda: bench.capture.captured > 5)
+        camera._camera.ForceFailedBuffer.Execute()  # type: ignore[attr-defined]  # noqa: SLF001 - of the emulator
+        until(lambda: bench.capture.lost_camera > 0)
         rows = bench.end()
     finally:
         bench.close()

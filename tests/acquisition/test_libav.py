@@ -12,6 +12,7 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -64,7 +65,8 @@ def read_to_end(
     """
     camera_format = camera.open()
     camera.start()
-    frames, out, end = [], buffer_for(camera_format), time.monotonic() + limit_s
+    frames: list[tuple[Capture, int]] = []
+    out, end = buffer_for(camera_format), time.monotonic() + limit_s
     while time.monotonic() < end:
         before = time.monotonic()
         try:
@@ -218,7 +220,7 @@ def test_rtsp_by_udp_comes_in_order(rtsp: Serve, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_a_killed_server_is_a_loss_and_the_camera_opens_again(transport: str, rtsp: Serve, tmp_path: Path) -> None:
+def test_a_killed_server_is_a_loss_and_the_camera_opens_again(transport: Any, rtsp: Serve, tmp_path: Path) -> None:
     video = write_numbered(tmp_path / "a.mkv", 500)
     server, address = rtsp(video)
     camera = LibavCamera(LibavSettings(source=address, transport=transport))
@@ -358,8 +360,8 @@ def test_a_screen_is_grabbed_at_the_asked_place_and_rate() -> None:
         ({"source": "/dev/video97", "format": "v4l2"}, "/dev/video97"),
     ],
 )
-def test_what_it_cant_do_is_named(options: dict[str, object], named: str) -> None:
-    camera = LibavCamera(LibavSettings(**({"source": PATTERN, "format": "lavfi"} | options)))
+def test_what_it_cant_do_is_named(options: dict[str, Any], named: str) -> None:
+    camera = LibavCamera(LibavSettings(**(dict[str, Any](source=PATTERN, format="lavfi") | options)))
     with pytest.raises(CameraError, match=named):
         camera.open()
 
@@ -401,6 +403,7 @@ def test_the_example_rig_records_a_network_camera_and_verify_proves_it(rtsp: Ser
     proof = subprocess.run([POSESTREAM, "verify", str(session)], capture_output=True, check=False, text=True)
     assert proof.returncode == 0, proof.stdout + proof.stderr
     with av.open(str(session / "top" / "video.mp4")) as video:
-        shown = [number_of(frame.to_ndarray(format="gray")[..., None]) for frame in video.decode(video=0)]
+        frames = [np.asarray(frame.to_ndarray(format="gray"), np.uint8) for frame in video.decode(video=0)]
+    shown = [number_of(frame[..., None]) for frame in frames]
     assert len(shown) > 50
     assert shown == list(range(shown[0], shown[0] + len(shown)))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -6,19 +8,19 @@ from posestream.acquisition.synthetic import SyntheticCamera, SyntheticSettings
 
 from .camera_contract import FakeTime, buffer_for, read_all
 
-SMALL = {"width": 80, "height": 60, "rate_hz": 100.0}
+SMALL: dict[str, Any] = {"width": 80, "height": 60, "rate_hz": 100.0}
 
 BUFFERS = SyntheticSettings().buffers
 
 
-def _opened(time: FakeTime, **options: object) -> SyntheticCamera:
+def _opened(time: FakeTime, **options: Any) -> SyntheticCamera:
     camera = SyntheticCamera(SyntheticSettings(**(SMALL | options)), time.clock, time.sleep)
     camera.open()
     camera.start()
     return camera
 
 
-def _ids(time: FakeTime, **options: object) -> list[int | None]:
+def _ids(time: FakeTime, **options: Any) -> list[int | None]:
     camera = SyntheticCamera(SyntheticSettings(**(SMALL | options)), time.clock, time.sleep)
     camera_format = camera.open()
     camera.start()
@@ -150,7 +152,8 @@ def test_unplugged_it_is_lost_and_comes_back_counting_anew() -> None:
 def test_a_stall_holds_frames_back_and_loses_some() -> None:
     time = FakeTime()
     camera = _opened(time, stall=(0.1, 0.5), frames=100)
-    start_ns, ids, times = time.now_ns, [], {}
+    start_ns, times = time.now_ns, {}
+    ids: list[int | None] = []
     while len(ids) < 10 + 39 + BUFFERS:
         capture = camera.read(np.empty((60, 80, 1), np.uint8), 0.05)
         if capture is not None:
@@ -181,7 +184,8 @@ def test_the_frame_and_its_truth_belong_together() -> None:
 
 def test_colour_frames_come_in_the_order_that_was_asked_for() -> None:
     frames = {}
-    for order in ("rgb24", "bgr24"):
+    orders: list[Any] = ["rgb24", "bgr24"]
+    for order in orders:
         camera = SyntheticCamera(SyntheticSettings(pixel_format=order, **SMALL))
         frames[order] = buffer_for(camera.open())
         camera.start()

@@ -1,5 +1,6 @@
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,7 +64,7 @@ def test_another_rate_than_asked_is_warned_about(tmp_path: Path) -> None:
         ({"nodes": {"GAIN": "high"}}, "numbers"),
     ],
 )
-def test_what_it_cant_do_is_named(options: dict[str, object], named: str, tmp_path: Path) -> None:
+def test_what_it_cant_do_is_named(options: dict[str, Any], named: str, tmp_path: Path) -> None:
     camera = UvcCamera(UvcSettings(device=str(write_video(tmp_path / "a.mp4", 2)), **options))
     with pytest.raises(CameraError, match=named):
         camera.open()
@@ -99,7 +100,7 @@ def test_a_camera_that_stops_giving_frames_is_lost(tmp_path: Path) -> None:
     camera = UvcCamera(UvcSettings(device=str(write_video(tmp_path / "a.mp4", 1))))
     camera_format = camera.open()
     camera.start()
-    camera._is_file = False  # as for a device, which has no count of frames
+    camera._is_file = False  # noqa: SLF001 - as for a device, which has no count of frames
     out = buffer_for(camera_format)
     camera.read(out, 0.1)
     with pytest.raises(CameraError, match="lost"):

@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -19,7 +20,9 @@ from posestream.stream.wire.sensor import to_frame, to_sensor
 from .camera_contract import CameraContract, buffer_for, read_frame
 
 FLIPS, ROTATIONS, JOINS = ("none", "horizontal", "vertical", "both"), (0, 90, 180, 270), ("vertical", "horizontal")
-flips, rotations, joins = st.sampled_from(FLIPS), st.sampled_from(ROTATIONS), st.sampled_from(JOINS)
+flips: Any = st.sampled_from(FLIPS)
+rotations: Any = st.sampled_from(ROTATIONS)
+joins: Any = st.sampled_from(JOINS)
 
 
 def camera_of(width: int, height: int, **changes: object) -> CameraFormat:
@@ -261,6 +264,9 @@ def test_truth_is_where_the_view_shows_it(tmp_path: Path) -> None:
         truths = []
         for camera, camera_format in zip((plain, viewed), formats, strict=True):
             truths.append(read_frame(camera, buffer_for(camera_format)).truth)
-        np.testing.assert_allclose(to_sensor(formats[1].sensor, truths[1]), truths[0])
+        whole, seen = truths
+        assert whole is not None
+        assert seen is not None
+        np.testing.assert_allclose(to_sensor(formats[1].sensor, seen), whole)
     for camera in (plain, viewed):
         camera.stop()

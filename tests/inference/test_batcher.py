@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posestream.inference.batcher import Batch, Batcher
-from posestream.stream.wire.messages import CHANNELS, Frame, FrameHeader
+from posestream.inference.batcher import Batch, Batcher, Mode
+from posestream.stream.wire.messages import CHANNELS, Frame, FrameHeader, PixelFormat
 
 BUSY, IDLE = (lambda: False), (lambda: True)
 MS = 1_000_000
@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
 
-def frame(seq: int, camera: str = "top", height: int = 4, width: int = 6, pixel_format: str = "gray8") -> Frame:
+def frame(seq: int, camera: str = "top", height: int = 4, width: int = 6, pixel_format: PixelFormat = "gray8") -> Frame:
     header = FrameHeader(
         session="s",
         camera=camera,
@@ -41,7 +41,7 @@ def frame(seq: int, camera: str = "top", height: int = 4, width: int = 6, pixel_
 
 
 def batcher(
-    mode: str = "every-frame", size: int = 4, wait_ms: float = 5, queue_bytes: int = 10**6
+    mode: Mode = "every-frame", size: int = 4, wait_ms: float = 5, queue_bytes: int = 10**6
 ) -> tuple[Batcher, Clock]:
     clock = Clock()
     return Batcher(mode, size, round(wait_ms * MS), queue_bytes, clock), clock
@@ -58,6 +58,7 @@ def test_a_full_batch_is_closed_while_the_engine_is_busy() -> None:
         gatherer.put(frame(seq), 0)
     batch = gatherer.next(BUSY, 0)
     assert seqs(batch) == [("top", 0), ("top", 1), ("top", 2)]
+    assert batch is not None
     assert batch.closing == "full"
     assert gatherer.next(BUSY, 0) is None
     assert gatherer.waiting == 1
@@ -72,6 +73,7 @@ def test_the_oldest_frames_wait_closes_a_batch() -> None:
     clock.now = 5 * MS
     batch = gatherer.next(BUSY, 0)
     assert seqs(batch) == [("top", 0), ("top", 1)]
+    assert batch is not None
     assert (batch.closing, batch.closed_ns) == ("wait", 5 * MS)
 
 
@@ -80,6 +82,7 @@ def test_an_idle_engine_never_waits_for_company() -> None:
     gatherer.put(frame(0), 0)
     batch = gatherer.next(IDLE, 0)
     assert seqs(batch) == [("top", 0)]
+    assert batch is not None
     assert batch.closing == "idle"
     assert gatherer.closings == {"idle": 1}
 
@@ -166,7 +169,7 @@ steps = st.lists(
 
 @settings(deadline=None)
 @given(steps, st.sampled_from(["freshest", "every-frame"]), st.integers(1, 4), st.integers(24, 240))
-def test_every_frame_comes_out_once_or_is_skipped_once(steps, mode: str, size: int, queue_bytes: int) -> None:
+def test_every_frame_comes_out_once_or_is_skipped_once(steps, mode: Mode, size: int, queue_bytes: int) -> None:
     gatherer, clock = batcher(mode, size, 5, queue_bytes)
     put: Counter[str] = Counter()
     out: dict[str, list[int]] = {"a": [], "b": [], "c": []}
@@ -183,7 +186,7 @@ def test_every_frame_comes_out_once_or_is_skipped_once(steps, mode: str, size: i
                 assert len({waiting.frame.pixels.shape for waiting in batch.frames}) == 1
                 for camera, seq in seqs(batch):
                     out[camera].append(seq)
-    skipped = {camera: [] for camera in out}
+    skipped: dict[str, list[int]] = {camera: [] for camera in out}
     for run in gatherer.take_skipped():
         skipped[run.camera] += range(run.first_seq, run.last_seq + 1)
     for camera, seqs_out in out.items():

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -83,7 +84,7 @@ def test_frames_come_from_the_video_they_were_taken_of(archive: Path, tmp_path: 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shifted, format="rgb24")))
         container.mux(stream.encode())
     hashes = [hashlib.sha256(frame.tobytes()).hexdigest()[:32] for frame in video_frames(video, (64, 48))][:5]
-    content = {"poses": np.zeros((5, 3, 3)), "seconds": 2.0, "size": [64, 48]}
+    content: dict[str, Any] = {"poses": np.zeros((5, 3, 3)), "seconds": 2.0, "size": [64, 48]}
     path = tmp_path / "poses.npz"
     np.savez(path, hashes=hashes, **content)
     recorded = read_recorded(path, video)

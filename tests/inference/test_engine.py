@@ -1,9 +1,11 @@
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
+from posestream.inference.bundle import ModelBundle
 from posestream.inference.decoder import decode_numpy, sigmoid
 from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
@@ -11,17 +13,17 @@ from posestream.inference.network import build_network
 from posestream.inference.openvino_engine import OpenVinoEngine
 from posestream.inference.tensorflow_engine import TensorFlowEngine
 
-ENGINES = {"tensorflow": TensorFlowEngine, "openvino": OpenVinoEngine}
+ENGINES: dict[str, type[Engine]] = {"tensorflow": TensorFlowEngine, "openvino": OpenVinoEngine}
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
 def make(request: pytest.FixtureRequest) -> type[Engine]:
-    return ENGINES[request.param]
+    return ENGINES[str(request.param)]
 
 
 @pytest.fixture(scope="module")
-def engine(make, bundle) -> Engine:
-    engine = make(bundle)
+def engine(make: Any, bundle: ModelBundle) -> Engine:
+    engine: Engine = make(bundle)
     engine.prepare(48, 64, "rgb24", [1, 3])
     engine.prepare(48, 64, "gray8", [2])
     return engine
@@ -37,7 +39,8 @@ def test_poses_are_the_decoded_maps(bundle, engine: Engine, rng) -> None:
     frames = rng.integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
     logits, locref = map(np.asarray, build_network(bundle, pixel_format="rgb24", decode=False)(frames))
     poses = engine.run(frames)
-    assert (poses.shape, poses.dtype) == ((3, 3, 3), np.float32)
+    assert poses.shape == (3, 3, 3)
+    assert poses.dtype == np.float32
     assert poses.flags.writeable
     assert poses.flags.owndata
     np.testing.assert_allclose(poses, decode_numpy(sigmoid(logits), locref), atol=1e-3)
@@ -80,9 +83,11 @@ def test_what_was_not_prepared_is_refused(engine: Engine) -> None:
             engine.run(np.zeros(shape, np.uint8))
     with pytest.raises(ModelError, match=r"\(bgr24\) were not prepared"):
         engine.run(np.zeros((1, 48, 64, 3), np.uint8), "bgr24")
+    wrong: Any
     for wrong in (np.zeros((48, 64, 3), np.uint8), np.zeros((1, 48, 64, 3), np.float32)):
         with pytest.raises(ModelError, match="must be uint8"):
             engine.run(wrong)
+    arguments: Any
     for arguments in [(0, 64, "rgb24", [1]), (48, 64, "rgb24", []), (48, 64, "rgb24", [0]), (48, 64, "yuv420p", [1])]:
         with pytest.raises(ModelError):
             engine.prepare(*arguments)
@@ -112,8 +117,10 @@ def test_other_threads_run_meanwhile(make, bundle, rng) -> None:
     done = threading.Event()
 
     def tick() -> None:
-        while not done.wait(0.002):
-            ticks.append(time.perf_counter())
+        """Run all the time; note when, ten times a millisecond at most."""
+        while not done.is_set():
+            if not ticks or time.perf_counter() - ticks[-1] > 1e-4:
+                ticks.append(time.perf_counter())
 
     thread = threading.Thread(target=tick)
     thread.start()
@@ -125,4 +132,4 @@ def test_other_threads_run_meanwhile(make, bundle, rng) -> None:
         done.set()
         thread.join()
     middle = [stamp for stamp in ticks if start + 0.2 * (end - start) < stamp < end - 0.2 * (end - start)]
-    assert len(middle) >= 3
+    assert len(middle) >= 3  # however fast the machine: no network of this size takes less than a millisecond

@@ -49,7 +49,7 @@ def paced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Paced]:
     (plugin / "entry_points.txt").write_text("[posestream.engines]\npaced = paced_plugin:Paced\n")
     module = type(sys)("paced_plugin")
     kind = type("Paced", (Paced,), {"seconds": dict(Paced.seconds)})
-    module.Paced = kind
+    module.__dict__["Paced"] = kind
     monkeypatch.setitem(sys.modules, "paced_plugin", module)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("POSESTREAM_CACHE", str(tmp_path / "cache"))

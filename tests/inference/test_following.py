@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from posestream.inference.engine import Engine
+from posestream.inference.engine import Engine, Precision
 from posestream.inference.errors import ModelError
 from posestream.inference.following import Follower, FollowSettings, Window
 from posestream.inference.network import build_network
@@ -67,7 +67,7 @@ def test_windows_reach_the_edges_of_any_frame(width: int, height: int, corner: i
     assert (width - window.width) % 16 == (height - window.height) % 16 == 0
     assert 240 < min(window.width, window.height) <= max(window.width, window.height) <= 256
     assert (window.x + corner * window.width, window.y + corner * window.height) == (corner * width, corner * height)
-    assert window.cut(np.zeros((height, width, 1))).shape == (window.height, window.width, 1)
+    assert window.cut(np.zeros((height, width, 1), np.uint8)).shape == (window.height, window.width, 1)
     assert follower.trusts(window, animal)
 
 
@@ -119,7 +119,8 @@ def test_settings_that_can_not_be(side: int, margin: int, says: str) -> None:
 class SpotEngine:
     """Finds the brightest pixel, as sure as it is bright; keeps what it was asked."""
 
-    name, precision, reason, bodyparts = "spot", "float32", "", ("spot",)
+    name, reason, bodyparts = "spot", "", ("spot",)
+    precision: Precision = "float32"
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int]] = []

@@ -140,6 +140,10 @@ def test_hostile_archives(tmp_path: Path) -> None:
     def config(tar: tarfile.TarFile, name: str) -> None:
         tar.addfile(member(name, size=3), io.BytesIO(b"a: "))
 
+    def configs(tar: tarfile.TarFile, *names: str) -> None:
+        for name in names:
+            config(tar, name)
+
     link = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
     hard = {"type": tarfile.LNKTYPE, "linkname": "../../secret"}
     outside = tmp_path / "outside"
@@ -159,8 +163,8 @@ def test_hostile_archives(tmp_path: Path) -> None:
             lambda tar: config(tar, "C:/pose_cfg.yaml"),
         ],
         "0 files": [lambda tar: config(tar, "a/other.yaml")],
-        "2 files": [lambda tar: (config(tar, "a/pose_cfg.yaml"), config(tar, "b/pose_cfg.yaml"))],
-        "more than 1000 files": [lambda tar: [config(tar, f"a/{n}") for n in range(1001)]],
+        "2 files": [lambda tar: configs(tar, "a/pose_cfg.yaml", "b/pose_cfg.yaml")],
+        "more than 1000 files": [lambda tar: configs(tar, *(f"a/{n}" for n in range(1001)))],
     }
     for message, fills in cases.items():
         for number, fill in enumerate(fills):

@@ -20,7 +20,7 @@ from posestream.inference.tensorflow_engine import TensorFlowEngine
 
 from .conftest import POSE_CONFIG
 
-MEAN = np.float32([120, 110, 100])
+MEAN = np.array([120, 110, 100], np.float32)
 
 
 def exported_graph(*, batch_statistics: bool, ends_in_poses: bool, seed: int = 0):
@@ -41,13 +41,13 @@ def exported_graph(*, batch_statistics: bool, ends_in_poses: bool, seed: int = 0
             scope = f"MobilenetV2/Conv_{number}"
             net = tf.nn.conv2d(net, variable(f"{scope}/weights", 3, 3, channels, 8, deviation=deviation), 4, "SAME")
             gamma, beta = variable(f"{scope}/gamma", 8, middle=1.0), variable(f"{scope}/beta", 8)
-            moving = ([], []) if batch_statistics else (np.float32([0.1] * 8), np.float32([1.5] * 8))
+            moving = ([], []) if batch_statistics else (np.full(8, 0.1, np.float32), np.full(8, 1.5, np.float32))
             net, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=net,
                 scale=gamma,
                 offset=beta,
-                mean=np.float32(moving[0]),
-                variance=np.float32(moving[1]),
+                mean=np.asarray(moving[0], np.float32),
+                variance=np.asarray(moving[1], np.float32),
                 epsilon=0.001,
                 is_training=batch_statistics,
             )
@@ -87,8 +87,9 @@ def own_poses(definition, frames: np.ndarray) -> np.ndarray:
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(definition, name="DLC")
         with tf.compat.v1.Session(graph=graph) as session:
-            rows = session.run("DLC/concat_1:0", {"DLC/Placeholder:0": frames.astype(np.float32)})
-    return rows[:, [1, 0, 2]].reshape(len(frames), -1, 3)
+            rows: np.ndarray = session.run("DLC/concat_1:0", {"DLC/Placeholder:0": frames.astype(np.float32)})
+    poses: np.ndarray = rows[:, [1, 0, 2]].reshape(len(frames), -1, 3)
+    return poses
 
 
 def written(folder: Path, definition, net_type: str = "mobilenet_v2_0.35") -> Path:
@@ -227,7 +228,7 @@ def spoil(graph, name: str):
     [
         ("pose/part_pred/block4/biases", np.zeros(4, np.float32), r"\(4,\), but the configuration calls for \(3,\)"),
         ("pose/locref_pred/block4/biases", np.zeros(3, np.float32), r"calls for \(6,\)"),
-        ("MobilenetV2/Conv_0/gamma", np.float32([np.nan] * 8), "no finite numbers"),
+        ("MobilenetV2/Conv_0/gamma", np.full(8, np.nan, np.float32), "no finite numbers"),
         ("MobilenetV2/Conv_0/gamma", np.array([b"words"] * 8), "no finite numbers"),
         ("MobilenetV2/Conv_0/gamma", np.zeros((2, 2), np.float32), "TensorFlow says"),
         ("MobilenetV2/Conv_0/weights", np.zeros((3, 3, 5, 8), np.float32), "TensorFlow says"),

@@ -37,7 +37,8 @@ def optimised(lmtracker_folder: Path, frames: np.ndarray, tmp_path_factory: pyte
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.hypot(*np.moveaxis(one[..., :2] - other[..., :2], -1, 0))
+    apart: np.ndarray = np.hypot(*np.moveaxis(one[..., :2] - other[..., :2], -1, 0))
+    return apart
 
 
 def test_frames_are_spread_over_the_video(frames: np.ndarray, openfield_clip: Path) -> None:
@@ -88,6 +89,7 @@ def test_int8_runs_other_sizes_and_pixels(optimised: ModelBundle, frames: np.nda
 
 def test_what_is_wrong_with_an_int8_graph_is_said(optimised: ModelBundle, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
+    assert optimised.folder is not None
     shutil.copytree(optimised.folder, folder)
     bundle = load_model(folder)
     other = replace(bundle, weights=bundle.weights | {"conv1/bias": bundle.weights["conv1/bias"] + 1})

@@ -1,15 +1,17 @@
 """Receiver, batcher, engine thread and pose publisher over real sockets, with an engine that can be told what to do."""
 
 import threading
-import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import zmq
+from numpy.typing import NDArray
 
-from posestream.inference.batcher import Batcher
+from posestream.inference.batcher import Batcher, Mode
+from posestream.inference.engine import Precision
 from posestream.inference.pipeline import Pipeline
 from posestream.inference.pose_publisher import PosePublisher
 from posestream.inference.receiver import Receiver
@@ -20,6 +22,7 @@ from posestream.stream.wire.messages import (
     Event,
     FrameHeader,
     MessageDecoder,
+    PixelFormat,
     Pose,
     StreamInfo,
     encode_event,
@@ -27,13 +30,16 @@ from posestream.stream.wire.messages import (
 )
 from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
 
+from ..support.waiting import until
+
 INFO = StreamInfo(camera="top", endpoint="", height=4, width=6, pixel_format="gray8")
 
 
 class ToldEngine:
     """Gives each frame's first pixel as every coordinate; waits while it is held; fails when it is told to."""
 
-    name, precision, bodyparts = "told", "float32", ("a", "b")
+    name, reason, bodyparts = "told", "", ("a", "b")
+    precision: Precision = "float32"
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -44,8 +50,8 @@ class ToldEngine:
     def prepare(self, *_: object, **__: object) -> None:
         return
 
-    def run(self, frames: np.ndarray, pixel_format: str | None = None) -> np.ndarray:
-        assert self.go.wait(10)
+    def run(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None = None) -> NDArray[np.float32]:
+        assert self.go.wait(60)
         if len(self.batches) >= self.fail_after:
             raise RuntimeError("the engine broke")
         self.batches.append(len(frames))
@@ -53,7 +59,7 @@ class ToldEngine:
 
 
 class Rig:
-    def __init__(self, context: zmq.Context, mode: str, batch_size: int) -> None:
+    def __init__(self, context: zmq.Context[Any], mode: Mode, batch_size: int) -> None:
         self.camera = Publisher(context, local_endpoint("frames"), queue_bytes=2**22, message_bytes=24)
         info = msgspec.structs.replace(INFO, endpoint=self.camera.endpoint)
         self.batcher = Batcher(mode, batch_size, 10**12, 10**6)
@@ -71,18 +77,16 @@ class Rig:
         self.engine = ToldEngine()
         self.pipeline = Pipeline(self.engine, self.batcher, self.receiver, self.publisher, {})
         self.reader = subscriber(
-            context, [self.publisher.endpoint], ["pose/", "event/"], queue_bytes=10**7, message_bytes=10**3
+            context, [self.publisher.endpoint], ["pose/", "event/", "hello/"], queue_bytes=10**7, message_bytes=10**3
         )
         self.decoder = MessageDecoder()
-        self.until(lambda: self.camera.new_subscriptions() or self.camera.subscriptions)
-        self.until(lambda: (self.publisher.greet(), self.publisher._publisher.subscriptions >= 2)[1])
+        until(lambda: self.camera.new_subscriptions() or self.camera.subscriptions)
+        until(self.heard)
 
-    @staticmethod
-    def until(condition) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+    def heard(self) -> bool:
+        """Greet, and say whether the reader heard it, and so hears what it subscribed to before."""
+        self.publisher.greet()
+        return bool(self.reader.poll(20))
 
     def send(self, *seqs: int, session: str = "s", width: int = 6) -> None:
         for seq in seqs:
@@ -122,8 +126,10 @@ class Rig:
                 case Pose(header=header, keypoints=keypoints):
                     assert (keypoints == header.frame_seq % 256).all()
                     posed.append(header.frame_seq)
-                case Event(name=name, data=data) if name == SKIPPED:
-                    skipped.setdefault(data["cause"], []).extend(range(data["first_seq"], data["last_seq"] + 1))
+                case Event(name=name, data={"cause": str(cause), "first_seq": int(first), "last_seq": int(last)}) if (
+                    name == SKIPPED
+                ):
+                    skipped.setdefault(cause, []).extend(range(first, last + 1))
                 case Event(name=name) if name == END:
                     return posed, skipped
 
@@ -137,7 +143,7 @@ class Rig:
 def rigs(context: zmq.Context) -> Iterator:
     made: list[Rig] = []
 
-    def make(mode: str = "every-frame", batch_size: int = 4) -> Rig:
+    def make(mode: Mode = "every-frame", batch_size: int = 4) -> Rig:
         made.append(Rig(context, mode, batch_size))
         return made[-1]
 
@@ -151,7 +157,7 @@ def test_every_frame_comes_out_in_order_and_the_end_is_noticed(rigs) -> None:
     rig.pipeline.start()
     rig.send(*range(100))
     rig.end(100)
-    rig.until(lambda: rig.pipeline.drained)
+    until(lambda: rig.pipeline.drained)
     assert rig.fates() == (list(range(100)), {})
     assert rig.pipeline.frames == sum(rig.engine.batches) == 100
     assert max(rig.engine.batches) <= 4
@@ -162,10 +168,10 @@ def test_a_busy_engine_gets_full_batches(rigs) -> None:
     rig.engine.go.clear()
     rig.pipeline.start()
     rig.send(*range(33))
-    rig.until(lambda: rig.receiver.received["top"] == 33)
+    until(lambda: rig.receiver.received["top"] == 33)
     rig.engine.go.set()
     rig.end(33)
-    rig.until(lambda: rig.pipeline.drained)
+    until(lambda: rig.pipeline.drained)
     assert rig.engine.batches.count(8) >= 3
     assert rig.fates()[0] == list(range(33))
 
@@ -175,12 +181,12 @@ def test_freshest_takes_the_newest_when_the_engine_is_free(rigs) -> None:
     rig.engine.go.clear()
     rig.pipeline.start()
     rig.send(0)
-    rig.until(lambda: rig.receiver.received["top"] == 1 and not rig.batcher.waiting)
+    until(lambda: rig.receiver.received["top"] == 1 and not rig.batcher.waiting)
     rig.send(*range(1, 10))
-    rig.until(lambda: rig.receiver.received["top"] == 10)
+    until(lambda: rig.receiver.received["top"] == 10)
     rig.engine.go.set()
     rig.end(10)
-    rig.until(lambda: rig.pipeline.drained)
+    until(lambda: rig.pipeline.drained)
     assert rig.fates() == ([0, 9], {"fresher-frame": list(range(1, 9))})
 
 
@@ -189,7 +195,7 @@ def test_an_engine_that_fails_leaves_every_frame_explained(rigs) -> None:
     rig.engine.fail_after = 3
     rig.pipeline.start()
     rig.send(*range(60))
-    rig.until(lambda: rig.receiver.received["top"] == 60 and rig.pipeline.error is not None)
+    until(lambda: rig.receiver.received["top"] == 60 and rig.pipeline.error is not None)
     assert str(rig.pipeline.error) == "the engine broke"
     posed, skipped = rig.fates()
     assert skipped["engine-error"]
@@ -201,7 +207,7 @@ def test_frames_that_never_arrive_are_lost_on_the_wire_with_their_numbers(rigs) 
     rig.pipeline.start()
     rig.send(0, 1, 5, 6)
     rig.end(9)
-    rig.until(lambda: rig.pipeline.drained)
+    until(lambda: rig.pipeline.drained)
     assert rig.fates() == ([0, 1, 5, 6], {"lost-on-wire": [2, 3, 4, 7, 8]})
 
 
@@ -213,7 +219,7 @@ def test_what_is_of_another_session_or_size_or_no_message_is_counted_and_dropped
     rig.camera.send([b"frame/top/", b"\xc1", b""])
     rig.send(0)
     rig.end(1)
-    rig.until(lambda: rig.pipeline.drained)
+    until(lambda: rig.pipeline.drained)
     assert rig.fates() == ([0], {})
     assert rig.receiver.foreign == {"session": 1, "stream": 1}
     assert rig.receiver.malformed == {"header": 1}

@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +29,9 @@ FOLDER = "iteration-1/openfieldOct30-trainset95shuffle2"
 
 def specification(model_name: str):
     config = read_torch_config(torch_config(model_name), "here")
-    return describe_torch(config, Path("train/snapshot-best-090.pt"), Training.of(FOLDER))
+    training = Training.of(FOLDER)
+    assert training is not None
+    return describe_torch(config, Path("train/snapshot-best-090.pt"), training)
 
 
 @pytest.fixture(scope="module", params=["resnet50_gn", "resnet50"])
@@ -58,7 +61,7 @@ def reference_maps(frames: np.ndarray, state: dict[str, np.ndarray]) -> list[np.
         net = tf.pad(net, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
         return norm(tf.nn.conv2d(net, kernel(name), stride, "VALID", dilations=rate), norm_name)
 
-    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
     net = (frames.astype(np.float32) / 255 - mean) / deviation
     net = tf.nn.relu(conv(net, "backbone.model.conv1", "backbone.model.bn1", stride=2, pad=3))
     net = tf.nn.max_pool2d(tf.pad(net, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=-np.inf), 3, 2, "VALID")
@@ -271,6 +274,7 @@ def test_damaged_and_foreign_files(torch, tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ModelError, match="cannot be read as weights"):
             load_model(path)
+    value: Any
     for value in (torch.zeros(3), {"model": {}}, {"config": 1, "pose": {}}, {"config": {}, "pose": {}}, [1]):
         torch.save(value, path)
         with pytest.raises(ModelError, match=r"a\.pt is not"):

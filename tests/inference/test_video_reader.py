@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -28,7 +29,7 @@ def write(
     """Write RGB pictures without loss but for what the pixel format takes."""
     with av.open(str(path), "w", options=options) as container:
         lossless = {"qp": "0", "preset": "ultrafast"} if codec == "libx264" else {}
-        stream = container.add_stream(codec, rate=25, options=lossless)
+        stream: Any = container.add_stream(codec, rate=25, options=lossless)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pixel_format
         if full_range:
@@ -170,7 +171,7 @@ def text(path: Path) -> None:
 
 def sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100)
+        stream: Any = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 44100
         container.mux(stream.encode(frame))

@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from posestream.inference.framing import Framing, Region
 from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
 from posestream.stream.partial_poses import PartialPoses
 
+from ..support.waiting import until
 from .conftest import BODYPARTS, write_video
 
 pytestmark = pytest.mark.timeout(180)
@@ -34,7 +34,7 @@ def video(tmp_path: Path) -> Path:
 @pytest.fixture
 def analyze(random_model: Path) -> Callable[..., dict[str, Any]]:
     def run(*given: Path, work: Callable[[Analyses], None] = lambda _: None, **options: Any) -> dict[str, Any]:
-        settings = AnalyzeSettings(**{"model": random_model, "batch_size": 4} | options)
+        settings = AnalyzeSettings(**dict[str, Any](model=random_model, batch_size=4) | options)
         analyses = Analyses(find_videos(given, settings.output), settings, show=lambda _: work(analyses))
         return analyses.run()
 
@@ -66,7 +66,7 @@ def test_deeplabcuts_files_of_a_video_and_a_folder(posestream, random_model: Pat
     assert left_in(video.parent / "out") == {*RESULTS, *(name.replace("clip", "one") for name in RESULTS)}
     table = table_of(video.parent / "out" / "clip.mp4")
     assert table.shape == (FRAMES, 3 * len(BODYPARTS))
-    assert list(table.columns)[:3] == [(SCORER, BODYPARTS[0], value) for value in ("x", "y", "likelihood")]
+    assert [*table.columns[:3]] == [(SCORER, BODYPARTS[0], value) for value in ("x", "y", "likelihood")]
     assert table.notna().all(axis=None)
     with (video.parent / "out" / f"clip{SCORER}_meta.pickle").open("rb") as file:
         meta = pickle.load(file)["data"]  # noqa: S301 - our own
@@ -116,7 +116,7 @@ def test_a_killed_analysis_goes_on_to_the_same_files(posestream, analyze, random
     analyze(video, batch_size=2, output=tmp_path / "whole")
     running = posestream("analyze", video, "--model", random_model, "--batch-size", 2)
     partial = tmp_path / f"clip{SCORER}.partial"
-    wait_until(lambda: partial.exists() and partial.stat().st_size > 1200, running)
+    until(lambda: partial.exists() and partial.stat().st_size > 1200, meanwhile=running.check)
     running.process.kill()
     running.end()
     assert left_in(tmp_path) - {f"{partial.name}.lock"} == {partial.name}
@@ -133,21 +133,13 @@ def test_ctrl_c_says_how_to_go_on(posestream, random_model: Path, tmp_path: Path
     video = write_video(tmp_path / "clip.mp4", 200)
     running = posestream("analyze", video, "--model", random_model, "--batch-size", 2)
     partial = tmp_path / f"clip{SCORER}.partial"
-    wait_until(lambda: partial.exists() and partial.stat().st_size > 1200, running)
+    until(lambda: partial.exists() and partial.stat().st_size > 1200, meanwhile=running.check)
     running.process.send_signal(signal.SIGINT)
     status, out, err = running.end()
     assert status == 1
     assert "the same command goes on" in out
     assert "Traceback" not in err
     assert left_in(tmp_path) == {partial.name}
-
-
-def wait_until(happens: Callable[[], bool], running: Any) -> None:
-    deadline = time.monotonic() + 90
-    while not happens():
-        assert running.process.poll() is None, running.end()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_broken_video_does_not_stop_the_others(posestream, random_model: Path, video: Path) -> None:

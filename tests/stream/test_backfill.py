@@ -5,9 +5,9 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from posestream.stream.lock import InUseError, session_lock
 from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
 
+from ..support.waiting import until
 from .conftest import wait_for_processes, write_video
 
 pytestmark = pytest.mark.timeout(180)
@@ -62,9 +63,9 @@ def states(session: Path) -> dict[str, int]:
     }
 
 
-def change(session: Path, **entries: object) -> None:
+def change(session: Path, **entries: object) -> int:
     path = session / "session.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    return path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
 def test_every_frame_gets_a_pose_once(posestream, session) -> None:
@@ -80,7 +81,7 @@ def test_every_frame_gets_a_pose_once(posestream, session) -> None:
     assert (session / "top" / "poses.csv").read_bytes() == poses
     assert verify_session(session)["problems"] == []
     [table] = (session / "top").glob("video*.h5")
-    assert pd.read_hdf(table).notna().all(axis=None)
+    assert pd.DataFrame(pd.read_hdf(table)).notna().all(axis=None)
     summary = json.loads((session / "summary.json").read_text())
     assert summary["cameras"]["top"]["pose_states"] == {
         "live": len(live),
@@ -102,7 +103,7 @@ def test_what_was_cut_off_goes_on_and_live_poses_come_again(session: Path) -> No
     """Poses computed from the video are those that were live, but for what compression changed in the pixels."""
     top = session / "top"
     live = pd.read_csv(top / "poses.csv")
-    columns = [name for name in live if name.endswith(("_x", "_y", "_likelihood"))]
+    columns = [str(name) for name in live if str(name).endswith(("_x", "_y", "_likelihood"))]
     kept = live.iloc[::2]
     kept.to_csv(top / "poses.csv", index=False)
     lost = live.iloc[1::2]["frame_seq"]
@@ -124,7 +125,8 @@ def test_what_was_cut_off_goes_on_and_live_poses_come_again(session: Path) -> No
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_backfill_goes_on_behind_its_last_row(posestream, session) -> None:
     running = posestream("backfill", session, "--batch-size", 1)
-    wait_for_rows(running, session / "top" / "backfilled.csv", 4)
+    table = session / "top" / "backfilled.csv"
+    until(lambda: table.exists() and table.read_bytes().count(b"\n") > 4, meanwhile=running.check)
     running.process.kill()
     running.end()
     rows = (session / "top" / "backfilled.csv").read_bytes()
@@ -157,12 +159,6 @@ def is_backfill(word: str) -> bool:
     return word.endswith("backfill_process")
 
 
-def wait_for_rows(running, table: Path, number: int) -> None:
-    while not table.exists() or table.read_bytes().count(b"\n") <= number:
-        assert running.process.poll() is None, running.end()
-        time.sleep(0.02)
-
-
 def test_what_a_damaged_video_has_left_is_backfilled_and_the_rest_is_named(session: Path) -> None:
     video = session / "top" / "video.mp4"
     data = bytearray(video.read_bytes())
@@ -188,8 +184,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "begun with another": (
         lambda session: (
-            change(session, backfill={"state": "partial", "model_sha256": "0" * 64, "model_path": "/old"}),
-            (session / "top" / "backfilled.csv").write_text("frame_seq,video_frame,snout_x\n"),
+            (session / "top" / "backfilled.csv").write_text("frame_seq,video_frame,snout_x\n")
+            and change(session, backfill={"state": "partial", "model_sha256": "0" * 64, "model_path": "/old"})
         ),
         "/old",
     ),
@@ -197,7 +193,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def inference(session: Path) -> dict:
-    return json.loads((session / "session.json").read_text())["inference"]
+    found: dict[str, Any] = json.loads((session / "session.json").read_text())["inference"]
+    return found
 
 
 def set_inference(session: Path, **entries: object) -> None:
@@ -254,10 +251,12 @@ def test_a_backfill_that_is_killed_is_reported_and_the_session_stays(posestream,
     write_video(tmp_path / "clip.mp4", FRAMES)
     run = posestream("run", write_rig(rig, random_model, "backfill = true\n"), "--json")
     run.until("backfilling")
-    while not (found := [c for c in psutil.Process(run.process.pid).children() if any(map(is_backfill, c.cmdline()))]):
-        assert run.process.poll() is None
-        time.sleep(0.01)
-    pid = found[0].pid
+
+    def backfills() -> list[psutil.Process]:
+        children = psutil.Process(run.process.pid).children()
+        return [child for child in children if any(map(is_backfill, child.cmdline()))]
+
+    pid = until(backfills, meanwhile=run.check)[0].pid
     os.kill(pid, signal.SIGKILL)
     summary = run.summary(1)
     assert summary["problems"] == ["the backfill: was killed (SIGKILL)"]

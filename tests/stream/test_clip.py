@@ -48,9 +48,8 @@ def test_at_its_own_pace_all_is_recorded_and_the_freshest_is_tracked(
     assert camera["rate_hz"]["measured"] == pytest.approx(30, rel=0.02)
     poses = pd.read_csv(folder / "poses.csv")
     skipped = pd.read_csv(folder / "skipped.csv")
-    fates = sorted(
-        [*poses["frame_seq"], *(seq for row in skipped.itertuples() for seq in range(row.first_seq, row.last_seq + 1))]
-    )
+    runs = skipped[["first_seq", "last_seq"]].to_numpy()
+    fates = sorted([*poses["frame_seq"], *(seq for first, last in runs for seq in range(first, last + 1))])
     assert fates == list(range(FRAMES))
     assert len(poses) > 10
     for reader in readers:
@@ -59,7 +58,7 @@ def test_at_its_own_pace_all_is_recorded_and_the_freshest_is_tracked(
         lines = [json.loads(line) for line in out.splitlines()]
         assert [line["frame_seq"] for line in lines if line["type"] == "pose"] == list(poses["frame_seq"])
         assert sum(line["data"]["count"] for line in lines if line.get("name") == "skipped") == skipped["count"].sum()
-    table = pd.read_hdf(folder / f"video{SCORER}.h5")
+    table = pd.DataFrame(pd.read_hdf(folder / f"video{SCORER}.h5"))
     assert table.notna().all(axis=1).to_numpy().nonzero()[0].tolist() == list(poses["frame_seq"])
 
 
@@ -72,7 +71,7 @@ def test_every_frame_gets_the_pose_that_deeplabcut_gives_it(
     summary = run.summary(0, seconds=580)
     camera, folder = summary["cameras"]["top"], Path(summary["folder"]) / "top"
     assert camera["frames"]["recorded"] == camera["poses"]["recorded"] == frames_in(folder / "video.mp4") == FRAMES
-    table = pd.read_hdf(folder / f"video{SCORER}.h5")
+    table = pd.DataFrame(pd.read_hdf(folder / f"video{SCORER}.h5"))
     assert table.shape == (FRAMES, 3)
     assert not table.isna().any(axis=None)
     for frame, (x, y, likelihood) in DEEPLABCUT.items():

@@ -1,6 +1,7 @@
 import csv
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "scorer": "DLC_resnet50_openfieldOct30shuffle1_1030000",
     "bodyparts": ["snout", "left ear", "tailbase"],
     "net_type": "resnet_50",
@@ -31,14 +32,15 @@ def written(tmp_path: Path) -> tuple[np.ndarray, list[Path]]:
 def test_the_table_is_deeplabcuts(written) -> None:
     values, (h5, *_) = written
     assert h5.name == "videoDLC_resnet50_openfieldOct30shuffle1_1030000.h5"
-    table = pd.read_hdf(h5)  # without a key, as DeepLabCut reads it: there must be one object only
+    table = pd.DataFrame(pd.read_hdf(h5))  # without a key, as DeepLabCut reads it: there must be one object only
     assert table.columns.names == ["scorer", "bodyparts", "coords"]
-    assert list(table.columns) == [
+    assert [*table.columns] == [
         (MODEL["scorer"], part, value) for part in MODEL["bodyparts"] for value in ("x", "y", "likelihood")
     ]
     assert list(table.index) == list(range(50))
     assert set(table.dtypes) == {np.dtype(np.float64)}
     np.testing.assert_array_equal(table.to_numpy(), values)
+    store: Any
     with pd.HDFStore(h5, "r") as store:
         assert store.keys() == ["/df_with_missing"]
         # without it, pandas 2, which DeepLabCut runs on, takes the table for one from before 2014 and fails

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,14 +12,14 @@ from posestream.stream.wire.control import Failed, Finished, Join, Notice, Statu
 from posestream.stream.wire.keys import create_keys, load_keys
 from posestream.stream.wire.messages import Event
 
-from .conftest import free_endpoint
-from .test_run import ARENA, inference
+from .conftest import ARENA, free_endpoint
+from .test_run import inference
 
 pytestmark = pytest.mark.timeout(180)
 
 JOIN = Join(role="camera:top", pid=1, host="h", clock="c", version="0")
 EVENT = Event(session="s", source="top", time_ns=0, wall_ns=0, level="error", name="end", text="it is over")
-REPORTS = (JOIN, Status(values={"top": {"captured": 10**9}}), Notice(event=EVENT), Finished(values={}))
+REPORTS: tuple[Any, ...] = (JOIN, Status(values={"top": {"captured": 10**9}}), Notice(event=EVENT), Finished(values={}))
 REPORTS += (Failed(kind="failure", text="it broke"),)
 
 

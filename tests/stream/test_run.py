@@ -82,7 +82,7 @@ def test_every_frame_of_every_camera_gets_its_pose(posestream, rig, random_model
         assert camera["frames"]["recorded"] == camera["poses"]["recorded"] == frames
         assert camera["poses"]["skipped"] == {}
         assert frames_in(folder / "video.mp4") == frames
-        table = pd.read_hdf(folder / f"video{scorer}.h5")
+        table = pd.DataFrame(pd.read_hdf(folder / f"video{scorer}.h5"))
         assert table.shape == (frames, 12)
         assert not table.isna().any(axis=None)
         poses = rows(folder / "poses.csv")

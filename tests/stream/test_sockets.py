@@ -1,5 +1,5 @@
 import sys
-import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +7,8 @@ import zmq
 
 from posestream.stream.wire.keys import KeysError, create_keys, load_keys, stop_authenticator
 from posestream.stream.wire.sockets import EndpointError, Publisher, check_endpoint, connect, local_endpoint, subscriber
+
+from ..support.waiting import until
 
 FRAME = np.zeros(100_000, np.uint8).data
 
@@ -16,15 +18,8 @@ def publisher(context: zmq.Context, endpoint: str | None = None, frames: int = 1
     return Publisher(context, endpoint, queue_bytes=frames * 100_000, message_bytes=100_000, **options)
 
 
-def until(condition, seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(result)
-
-
 def wait_for_reader(publisher: Publisher, readers: int = 1) -> None:
-    assert until(lambda: (publisher.new_subscriptions(), publisher.subscriptions >= readers)[1])
+    until(lambda: (publisher.new_subscriptions(), publisher.subscriptions >= readers)[1])
 
 
 def drain(socket: zmq.Socket, timeout_ms: int = 300) -> list[list[bytes]]:
@@ -78,9 +73,9 @@ def test_garbage_from_readers_is_counted(context: zmq.Context) -> None:
     rude.send(b"\x01a/")
     wait_for_reader(sender)
     rude.send(b"garbage")
-    assert until(lambda: (sender.new_subscriptions(), sender.malformed)[1] == 1)
+    until(lambda: (sender.new_subscriptions(), sender.malformed)[1] == 1)
     rude.close(0)
-    assert until(lambda: (sender.new_subscriptions(), sender.subscriptions)[1] == 0)
+    until(lambda: (sender.new_subscriptions(), sender.subscriptions)[1] == 0)
     sender.close()
 
 
@@ -123,7 +118,7 @@ def test_keys_let_the_owner_in_and_nobody_else(context: zmq.Context, tmp_path) -
     create_keys(tmp_path / "stranger")
     keys, strange = load_keys(tmp_path / "lab"), load_keys(tmp_path / "stranger")
     sender = publisher(context, "tcp://127.0.0.1:*", keys=keys)
-    options = {"queue_bytes": 10**7, "message_bytes": 10**5}
+    options: dict[str, Any] = {"queue_bytes": 10**7, "message_bytes": 10**5}
     friend = subscriber(context, [sender.endpoint], keys=keys, **options)
     plain = subscriber(context, [sender.endpoint], **options)
     thief = context.socket(zmq.SUB)

@@ -3,6 +3,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ MODEL = {
     "mean_pixel": [123.68, 116.779, 103.939],
 }
 
-STREAM = {
+STREAM: dict[str, Any] = {
     "camera": "top",
     "endpoint": "ipc:///tmp/x",
     "height": 48,
@@ -117,22 +118,22 @@ def zero(path: Path, number: int) -> None:
 
 
 def alter(path: Path) -> None:
-    table = pd.read_hdf(path)
-    table.iloc[3, 0] += 1
+    table = pd.DataFrame(pd.read_hdf(path))
+    table.iloc[3, 0] = 0.0
     table.to_hdf(path, key="df_with_missing", format="table", mode="w")
 
 
-def cut(path: Path, by: int) -> None:
-    path.write_bytes(path.read_bytes()[:-by])
+def cut(path: Path, by: int) -> int:
+    return path.write_bytes(path.read_bytes()[:-by])
 
 
-def punch(path: Path, share: float, size: int = 700) -> None:
+def punch(path: Path, share: float, size: int = 700) -> int:
     """Make a hole of zeros in a file, or the whole file one."""
     data = bytearray(path.read_bytes())
     begin = int(len(data) * share)
     end = min(begin + size, len(data)) if share else len(data)
     data[begin:end] = bytes(end - begin)
-    path.write_bytes(data)
+    return path.write_bytes(data)
 
 
 def test_a_sound_session_is_proved(session: Path) -> None:
@@ -246,7 +247,9 @@ def test_whatever_a_device_numbers_the_rows_are_proved_and_a_missing_row_is_foun
     from posestream.acquisition.stamps import FrameStamper
 
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", device_ids=raw_range)
-    stamps, rows, lost = FrameStamper(camera), [], []
+    stamps = FrameStamper(camera)
+    rows: list[tuple[Any, ...]] = []
+    lost: list[int] = []
     for number, raw in enumerate(raws):
         if number == reopened:
             stamps.begin_anew(camera)
@@ -274,7 +277,7 @@ def test_damage_is_found_and_named(session: Path, damage: str) -> None:
 @pytest.mark.parametrize("table", ["poses.csv", "backfilled.csv"])
 def test_a_coordinate_that_differs_from_deeplabcuts_tables_is_found(session: Path, table: str) -> None:
     poses = pd.read_csv(session / "top" / table)
-    poses.loc[5, "snout_x"] += 1
+    poses.loc[poses.index == 5, "snout_x"] += 1
     poses.to_csv(session / "top" / table, index=False)
     assert verify_session(session)["problems"] == [
         f"camera top: videoDLC_x.{ending} differs from the tables of poses" for ending in ("h5", "csv")

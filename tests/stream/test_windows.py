@@ -95,7 +95,7 @@ pace = "inference"
     assert window["windows"] + window["whole"] == summary["cameras"]["top"]["poses"]["recorded"] == 36
     assert 12 < window["whole"] < 24
     found = pd.read_hdf(next((Path(summary["folder"]) / "top").glob("video*.h5"))).to_numpy().reshape(-1, 4, 3)
-    sure = (found[..., 2] > 0.6).all(axis=1)
+    sure = np.asarray((found[..., 2] > 0.6).all(axis=1))
     assert sure[:12].all()
     assert not sure[12:24].any()
     assert sure[24:].all()

@@ -19,7 +19,8 @@ def marked(places: np.ndarray) -> LabelledFrame:
 def spot(pixels: np.ndarray, channel: int) -> np.ndarray:
     weight = np.clip(pixels[..., channel].astype(float) - 20, 0, None)
     rows, columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
-    return np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+    middle: np.ndarray = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+    return middle
 
 
 @pytest.mark.parametrize("scale", [1.1, 1.0, 0.7, 0.5, 0.25])

@@ -11,7 +11,7 @@ from posestream.inference.training.labels import read_labels
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.progress import LOG_FILE
 from posestream.inference.training.start import start_bundle
-from posestream.inference.training.trainer import CHECKPOINT_FILE, Trainer, learning_rate
+from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer, learning_rate
 
 PLAN = TrainingPlan(
     steps=8,
@@ -42,7 +42,7 @@ def test_loss_falls_and_a_resumed_training_ends_the_same(tmp_path, bundle, openf
     labels = read_labels(openfield_clip.parent.parent)
     start = start_bundle(bundle, labels.bodyparts, name="tiny")
     folder, copy = tmp_path / "training", tmp_path / "copy"
-    told = []
+    told: list[Progress] = []
     trainer = Trainer(start, PLAN, folder, frames=labels.frames[:2], held_back=labels.frames[2:3])
     trainer.run(told.append, until=4)
     shutil.copytree(folder, copy)
