@@ -53,6 +53,7 @@ class InferenceRole:
         self._batcher: Batcher | None = None
         self._publisher: PosePublisher | None = None
         self._windows: dict[Shape, WindowedRun] = {}
+        self._published: dict[str, int] = {}
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Load the model, compile and warm it up for every stream, and listen to the cameras."""
@@ -130,7 +131,7 @@ class InferenceRole:
         if receiver is None or batcher is None or publisher is None or pipeline is None:
             return {}
         values: Values = {}
-        for camera in list(receiver.received):
+        for camera in receiver.cameras:
             skipped = {f"skipped_{cause}": n for (name, cause), n in list(batcher.skipped.items()) if name == camera}
             values[camera] = {"received": receiver.received[camera], "poses": publisher.published[camera], **skipped}
             if self._windows:
@@ -152,6 +153,10 @@ class InferenceRole:
             values[""] |= {"age_p50_ms": ages[len(ages) // 2], "age_p99_ms": ages[int(len(ages) * 0.99)]}
         return values
 
+    def published(self, frames: dict[str, int]) -> None:
+        """Hear how many frames each camera published; those that have not come are noted as lost when this ends."""
+        self._published = frames
+
     def stop(self) -> None:
         """Skip what waits, finish what the engine is at, and close."""
         if self._batcher is not None:
@@ -160,6 +165,7 @@ class InferenceRole:
             self._pipeline.close()
         if self._receiver is not None:
             self._receiver.close()
+            self._receiver.account(self._published)
         if self._publisher is not None and self._batcher is not None:
             self._publisher.skipped(self._batcher.take_skipped())
             self._publisher.end()

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from posestream.stream.rig import Rig
+    from posestream.stream.supervisor import StartError
 
 __all__ = ["main"]
 
@@ -109,12 +110,23 @@ def subscribe(**options: Any) -> None:
 @click.argument("role", metavar="camera:NAME|inference")
 @click.argument("control", metavar="ADDRESS")
 @click.option("--keys", type=click.Path(path_type=Path), help="Folder of keys, the same as on the other machine.")
-def join(role: str, control: str, keys: Path | None) -> None:
-    """Run one process of another machine's rig here; ADDRESS is its control address."""
+@click.option(
+    "--wait",
+    "wait_s",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for the run.",
+)
+def join(role: str, control: str, keys: Path | None, wait_s: float) -> None:
+    """Run one process of another machine's rig here, started before or after `posestream run` there.
+
+    ADDRESS is `control` under [network] in the rig.
+    """
     from posestream.stream.joining import JoinError, join_run
 
     try:
-        sys.exit(join_run(role, control, keys))
+        sys.exit(join_run(role, control, keys, wait_s, debug=_debug(), tell=lambda text: click.echo(text, err=True)))
     except JoinError as error:
         _fail(str(error), WRONG_USE)
 
@@ -206,10 +218,12 @@ def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[
     with TerminalDisplay() as display:
         try:
             result = probe_rig(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, pictures, display)
-        except (RigError, WrongUseError) as error:
+        except RigError as error:
             _fail(str(error), WRONG_USE)
+        except WrongUseError as error:
+            _fail_start(error, WRONG_USE)
         except NothingRecordedError as error:
-            _fail(str(error), FAILED)
+            _fail_start(error, FAILED)
     click.echo(json.dumps(result) if as_json else "\n".join(show_probe(result)))
     sys.exit(FAILED if result["problems"] else OK)
 
@@ -605,9 +619,12 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
         try:
             outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
         except WrongUseError as error:
-            _fail(str(error), WRONG_USE)
+            _fail_start(error, WRONG_USE)
         except NothingRecordedError as error:
-            _fail(str(error), FAILED)
+            _fail_start(error, FAILED)
+    if _debug():
+        for title, place in outcome.places.items():
+            click.echo(f"{title}:\n{place}", err=True)
     if as_json:
         click.echo(json.dumps(outcome.summary))
         for problem in outcome.summary["problems"]:
@@ -623,6 +640,17 @@ def _named(model: Path) -> str:
 
     by_name = not model.exists() and str(model) in bundled_networks()
     return str(model if by_name else model.absolute())
+
+
+def _fail_start(error: "StartError", status: int) -> NoReturn:
+    if error.place and _debug():
+        click.echo(error.place, err=True)
+    hint = "" if _debug() else " (posestream --debug shows the traceback)"
+    _fail(str(error) + (f"\nlog: {error.log}{hint}" if error.log is not None else ""), status)
+
+
+def _debug() -> bool:
+    return bool(click.get_current_context().find_root().params["debug"])
 
 
 def _fail(text: str, status: int) -> NoReturn:

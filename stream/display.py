@@ -106,6 +106,8 @@ def status_line(view: dict[str, Any]) -> str:
             own = poses.get(name, {})
             skipped = sum(count for key, count in own.items() if key.startswith("skipped_"))
             part += f", {own.get('poses', 0)} poses, {skipped} skipped"
+        if name in view["deaf"]:
+            part += ", INFERENCE RECEIVES NO FRAMES"
         parts.append(part)
     whole = poses.get("", {})
     if "age_p50_ms" in whole:

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
-from posestream.stream.children import Child, turned_away
+from posestream.stream.children import Child, refusal, turned_away
+from posestream.stream.frame_watch import FrameWatch
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
+from posestream.stream.start_logs import keep_start_logs
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
 from posestream.stream.wire.jobs import (
     BackfillJob,
@@ -38,7 +40,7 @@ from posestream.stream.wire.reserve import DiskReserve
 from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint
 from posestream.stream.wire.tables import LineWriter
 
-__all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUseError"]
+__all__ = ["Display", "NothingRecordedError", "Outcome", "StartError", "Supervisor", "WrongUseError"]
 
 TICK_S = 0.05
 SHOW_S = 0.25
@@ -50,15 +52,34 @@ CLOSE_S = 30.0
 RESERVE_BYTES = 4 * 2**20
 """Held back on the disk for the events, the summary and DeepLabCut's files."""
 SYNC_S = 1.0
+TEXT_LIMIT = 1_900
 WINDOW_BATCHES = 3
 """Batches that a camera that waits for inference may be ahead: one in the engine, one ahead of it, one on its way."""
 
 
-class WrongUseError(Exception):
+class StartError(Exception):
+    """A run that did not start; the text is for people.
+
+    Parameters
+    ----------
+    text
+        What is wrong.
+    place
+        Where it broke, for developers.
+    """
+
+    def __init__(self, text: str, place: str = "") -> None:
+        super().__init__(text)
+        self.place = place
+        self.log: Path | None = None
+        """Kept log of the process that failed, or the folder of all logs; none where nothing was printed."""
+
+
+class WrongUseError(StartError):
     """What was asked for can't be done; nothing was recorded. The text is for people."""
 
 
-class NothingRecordedError(Exception):
+class NothingRecordedError(StartError):
     """Something broke, or somebody interrupted, before anything was recorded. The text is for people."""
 
 
@@ -84,8 +105,10 @@ class Display(Protocol):
 class Outcome:
     """How a run ended."""
 
-    def __init__(self, folder: Path, summary: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, summary: dict[str, Any], places: dict[str, str]) -> None:
         self.folder, self.summary = folder, summary
+        self.places = places
+        """Where each process that failed broke, for developers."""
 
     @property
     def status(self) -> int:
@@ -122,6 +145,7 @@ class Supervisor:
         self._event_log: LineWriter | None = None
         self._reserve: DiskReserve | None = None
         self._synced = 0.0
+        self._watch: FrameWatch | None = None
 
     def run(self) -> Outcome:
         """Run until the end.
@@ -152,6 +176,9 @@ class Supervisor:
                     self._start(child)
                 self._arm()
                 return self._record()
+        except StartError as error:
+            self._call_off(error)
+            raise
         finally:
             for child in self._children:
                 child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
@@ -159,6 +186,16 @@ class Supervisor:
             stop_authenticator(context)
             context.term()
             rmtree(logs, ignore_errors=True)
+
+    def _call_off(self, error: StartError) -> None:
+        """Keep the logs of a run that did not start, and tell those who wait on other machines."""
+        folder = keep_start_logs(self._children)
+        named = [child.log_name for child in self._children if child.failure is not None or child.state == "died"]
+        if folder is not None:
+            error.log = folder / named[0] if named and named[0] else folder
+        for child in self._children:
+            if child.remote and not child.over:
+                self._send(child, Stop(reason=str(error)[:TEXT_LIMIT]))
 
     def _check_addresses(self, keys: Keys | None) -> None:
         rig = self._rig
@@ -213,8 +250,10 @@ class Supervisor:
             self._until_armed([self._poses])
 
     def _configure(self, child: Child, job: Job) -> None:
-        if child.remote:
-            self._display.phase(f"waiting for {child.title}: posestream join {child.role} {self._control.endpoint}")
+        if child.remote and child.state == "starting":
+            keys = " --keys FOLDER" if self._rig.network.keys is not None else ""
+            command = f"posestream join {child.role} {self._control.endpoint}{keys}"
+            self._display.phase(f"waiting for {child.title}; on its machine run: {command}")
         self._wait(lambda: child.state != "starting", None if child.remote else ARM_S, f"{child.title} did not start")
         self._send(child, Configure(job=job))
         child.state = "configured" if child.state == "joined" else child.state
@@ -230,13 +269,19 @@ class Supervisor:
             for child in self._children:
                 if child.failure is not None:
                     kind = WrongUseError if child.failure.kind == "usage" else NothingRecordedError
-                    raise kind(child.failure.text)
+                    raise kind(self._own(child, child.failure.text), child.place)
                 if child.over:
-                    raise NothingRecordedError(f"{child.title} {child.death} before the start\n{child.log_tail()}")
+                    how = child.death or "ended"
+                    raise NothingRecordedError(f"{child.title} {how} before the start", child.place)
             if self._interrupts:
                 raise NothingRecordedError("interrupted before the start; nothing was recorded")
             if deadline is not None and time.monotonic() > deadline:
                 raise NothingRecordedError(f"{text} ({timeout_s:g} s)")
+
+    @staticmethod
+    def _own(child: Child, text: str) -> str:
+        """Say whose words these are, where they were said on another machine."""
+        return f"{child.title}, on its machine: {text}" if child.remote else text
 
     def _camera_job(self, child: Child) -> CameraJob:
         name = child.role.partition(":")[2]
@@ -323,6 +368,7 @@ class Supervisor:
             if group is not groups[-1]:
                 self._until_started(group)
         self._display.phase(f"recording to {session.folder}")
+        self._watch = FrameWatch() if self._inference is not None else None
         try:
             ended = self._until_end(started)
             self._end(ended)
@@ -383,7 +429,8 @@ class Supervisor:
             if (child.failure is not None or child.state == "died") and child.role not in self._reported:
                 found = True
                 self._reported.add(child.role)
-                self._problems.append(f"{child.title}: {child.failure.text if child.failure else child.death}")
+                log = f" (log: logs/{child.log_name})" if child.log_name else ""
+                self._problems.append(f"{child.title}: {child.failure.text if child.failure else child.death}{log}")
                 self._display.problem(self._problems[-1])
         return found
 
@@ -407,10 +454,10 @@ class Supervisor:
         told = False
         changed, values = time.monotonic(), [child.values for child in waiting]
         while not all(child.over for child in waiting):
-            if not told and (at_once or self._interrupts):
+            if not told and (at_once or self._interrupts or self._gets_no_end(waiting)):
                 told = True
                 for child in waiting:
-                    self._send(child, Stop(reason=reason))
+                    self._send(child, Stop(reason=reason, frames=self._sent()))
             self._tick()
             now = [child.values for child in waiting]
             if now != values:
@@ -423,6 +470,32 @@ class Supervisor:
                             child.state, child.death = "died", f"did not end within {CLOSE_S:g} s and was killed"
                 else:
                     at_once, changed = True, time.monotonic()
+
+    def _gets_no_end(self, waiting: list[Child]) -> bool:
+        """Whether inference, which is to end when the cameras say so, hears nothing from one of them."""
+        if self._watch is None or self._inference not in waiting or not self._watch.missing:
+            return False
+        for name, missing in self._watch.missing.items():
+            self._problems.append(f"camera {name}: inference received none of the last {missing} frames")
+            self._display.problem(self._problems[-1])
+        self._watch = None
+        return True
+
+    def _sent(self) -> dict[str, int]:
+        """Frames that each camera has published: all that it delivered."""
+        return {name: int(child.values.get(name, {}).get("captured") or 0) for name, child in self._cameras.items()}
+
+    def _listen(self) -> None:
+        """See whether inference receives what the cameras send."""
+        if self._watch is None or self._inference is None or self._inference.over:
+            return
+        received = {
+            name: int(values.get("received") or 0) + int(values.get("skipped_lost-on-wire") or 0)
+            for name, values in self._inference.values.items()
+        }
+        streams = self._streams()
+        for change in self._watch.look(self._sent(), received, self._inference.heard_s):
+            self._note(change.event(self._session.id, streams[change.camera]))
 
     def _finish(self, ended: str, seconds: float) -> Outcome:
         self._display.phase("writing the results")
@@ -447,7 +520,8 @@ class Supervisor:
         )
         if self._rig.inference is not None and self._rig.inference.backfill:
             result = self._backfill(result)
-        return Outcome(session.folder, result)
+        failed = [child for child in self._children if child.failure is not None or child.state == "died"]
+        return Outcome(session.folder, result, {child.title: child.place for child in failed if child.place})
 
     def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
         """Backfill the session, which is complete and stays so whatever becomes of this; gives its summary."""
@@ -488,15 +562,19 @@ class Supervisor:
             identity, report = received
             child = next((c for c in self._children if identity == c.identity), None)
             if child is None and isinstance(report, Join):
-                child = next((c for c in self._children if c.role == report.role and c.identity is None), None)
+                waiting = [c for c in self._children if c.role == report.role and c.identity is None]
+                child = waiting[0] if waiting and not (waiting[0].remote and refusal(waiting, report)) else None
             if child is None:
                 self._control.malformed["stranger"] += 1
+                if isinstance(report, Join) and (reason := refusal(self._children, report)):
+                    self._control.send(identity, Stop(reason=reason, refused=True))
             elif isinstance(report, Notice):
                 self._note(report.event)
             else:
                 child.take(identity, report)
         for child in self._children:
             child.look()
+        self._listen()
         if time.monotonic() - self._synced > SYNC_S:
             self._synced = time.monotonic()
             with contextlib.suppress(OSError):  # said at the end, when the log is closed
@@ -537,5 +615,6 @@ class Supervisor:
             "free_bytes": disk_usage(self._session.folder).free,
             "cameras": {name: child.values.get(name, {}) for name, child in self._cameras.items()},
             "inference": self._inference.values if self._inference is not None else None,
+            "deaf": self._watch.deaf if self._watch is not None else [],
             "rates": {name: info.rate_hz for name, info in self._streams().items()},
         }

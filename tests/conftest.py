@@ -47,4 +47,5 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Converted models of the tests go to a folder of their own, and none that the user has is found."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSESTREAM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("POSESTREAM_LOGS", str(tmp_path_factory.mktemp("logs")))
         yield
