@@ -47,15 +47,18 @@ def say_everything(talkers: list[zmq.Socket]) -> None:
                 stranger.send(msgspec.msgpack.encode(report), zmq.NOBLOCK)
 
 
+@pytest.mark.parametrize("size", ["96x64", "640x480"])
 def test_a_client_without_the_key_sees_nothing_and_disturbs_nothing(
-    posestream, rig, random_model, tmp_path, context
+    posestream, rig, random_model, tmp_path, context, size
 ) -> None:
     create_keys(tmp_path / "lab")
     create_keys(tmp_path / "elsewhere")
     lab, own = load_keys(tmp_path / "lab"), load_keys(tmp_path / "elsewhere")
     frames, poses, control = free_endpoint(), free_endpoint(), free_endpoint()
     network = f'[network]\nkeys = "lab"\ncontrol = "{control}"\nposes = "{poses}"\n'
-    text = f'{ARENA}endpoint = "{frames}"\n{inference(random_model)}{network}'
+    width, _, height = size.partition("x")
+    arena = ARENA.replace("96", width).replace("64", height)
+    text = f'{arena}endpoint = "{frames}"\n{inference(random_model, precision="float32")}{network}'
     plain = [reader(context, frames), reader(context, poses)]
     talkers = [talker(context, control)]
     # A thief knows the server's public key and has a pair of his own.
