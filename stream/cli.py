@@ -141,7 +141,9 @@ def keys(folder: Path) -> None:
         create_keys(folder)
     except (KeysError, OSError) as error:
         _fail(str(error), WRONG_USE)
-    click.echo(f'made keys in {folder}; copy it to each machine, and set keys = "{folder}" under [network] in the rig')
+    where = folder.absolute().as_posix()
+    click.echo(f"made keys in {folder}; copy the folder to each machine, and in the rig, under [network], write:")
+    click.echo(f'keys = "{where}"    # or its path from the folder of the rig file')
 
 
 @main.command()

@@ -14,10 +14,10 @@ from posestream.stream.wire.sockets import is_loopback
 
 __all__ = ["FrameWatch", "Hearing"]
 
-MISSED_S = 0.75
+MISSED_S = 0.7
 """Seconds for which frames were sent and none received, as inference says itself, until that is said. Both sides report
 every half second, so the first missing frame is known of within two seconds."""
-UNREPORTED_S = 1.4
+UNREPORTED_S = 1.2
 """The same where inference says nothing."""
 
 
@@ -32,19 +32,20 @@ class Hearing:
     """For how long none was."""
     again: bool
     """Whether frames come again."""
+    reported: bool
+    """Whether inference says so itself; else it has said nothing in this time."""
 
     def event(self, session: str, stream: StreamInfo) -> Event:
         """Give the event that says so."""
-        where = f"inference has received no frame of camera {self.camera} for {self.seconds:.1f} s"
+        text = f"inference has received no frame of camera {self.camera} for {self.seconds:.1f} s"
+        text += f"; {self.missing} were sent"
         if self.again:
             text = f"inference receives frames of camera {self.camera} again, after {self.seconds:.1f} s"
+        elif not self.reported:
+            text = f"inference has not reported for {self.seconds:.1f} s, in which camera {self.camera} sent frames"
+            text += "; is its machine too busy, or the connection broken?"
         elif stream.endpoint.startswith("tcp://") and not is_loopback(stream.endpoint):
-            text = (
-                f"{where}, and {self.missing} were sent. Can its machine reach {stream.endpoint} (address, firewall), "
-                "and are the keys of both machines the same?"
-            )
-        else:
-            text = f"{where}, and {self.missing} were sent; is this machine too busy, or inference stuck?"
+            text += f". Can its machine reach {stream.endpoint} (address, firewall), and are the keys on both the same?"
         return Event(
             session=session,
             source=self.camera,
@@ -110,11 +111,13 @@ class FrameWatch:
             since, deaf = camera.since or now, camera.deaf
             camera.received, camera.sent_then, camera.since = received, sent, None
             camera.deaf = camera.certain = False
-            return Hearing(name, sent - received, now - since, again=True) if deaf else None
+            return Hearing(name, sent - received, now - since, again=True, reported=True) if deaf else None
         if camera.since is None and sent > camera.sent_then:
             camera.since = now
         if camera.since is None:
             return None
         told, camera.certain = camera.deaf, reported_s - camera.since > MISSED_S
         camera.deaf = camera.certain or now - camera.since > UNREPORTED_S
-        return Hearing(name, sent - received, now - camera.since, again=False) if camera.deaf and not told else None
+        if told or not camera.deaf:
+            return None
+        return Hearing(name, sent - received, now - camera.since, again=False, reported=camera.certain)

@@ -194,7 +194,7 @@ def test_when_frames_come_again_that_is_told_too(two) -> None:
     other, run = two.join(), two.run()
     run.until_rows(2, "top/poses.csv", ARM_S)
     other.process.send_signal(signal.SIGSTOP)
-    run.until("warning: inference has received no frame of camera top")
+    run.until("warning: inference has not reported for")
     other.process.send_signal(signal.SIGCONT)
     run.until("inference receives frames of camera top again")
     run.interrupt()
