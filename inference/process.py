@@ -4,6 +4,7 @@ The receiver's thread (`receiver.py`) and the two of the pipeline (`pipeline.py`
 talks to the supervisor.
 """
 
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -103,10 +104,15 @@ class InferenceRole:
     @staticmethod
     def _wait_for_cameras(receiver: Receiver, job: InferenceJob) -> None:
         deadline = time.monotonic() + CONNECT_S
-        while not receiver.connected:
+        while unheard := receiver.unheard:
             if time.monotonic() > deadline:
-                endpoints = ", ".join(info.endpoint for info in job.streams)
-                raise ConnectionLostError(f"inference hears nothing from the cameras at {endpoints}")
+                places = ", ".join(
+                    f"{info.camera} at {info.endpoint}" for info in job.streams if info.camera in unheard
+                )
+                raise ConnectionLostError(
+                    f"inference ({platform.node()}) has heard nothing of camera {places} for {CONNECT_S:g} s; can it "
+                    "reach that address (firewall), and are the keys the same?"
+                )
             time.sleep(0.01)
 
     def start(self, start: Start) -> None:  # noqa: ARG002 - frames flow as soon as the cameras run

@@ -30,7 +30,7 @@ POLL_MS = 50
 
 
 class Receiver:
-    """Subscribes to cameras; begins at once, so that `connected` can be waited for.
+    """Subscribes to cameras; begins at once, so that the cameras' greetings can be waited for.
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ class Receiver:
         return self._decoder.malformed
 
     @property
-    def connected(self) -> bool:
-        """Whether every camera has been heard."""
-        return self._heard >= set(self._shapes)
+    def unheard(self) -> list[str]:
+        """Cameras of which nothing has been heard yet."""
+        return [camera for camera in self._shapes if camera not in self._heard]
 
     @property
     def ended(self) -> bool:

@@ -1,5 +1,6 @@
 """`posestream join`: runs a process of a rig whose supervisor is on another machine, and says how it stands."""
 
+import contextlib
 import os
 import platform
 import signal
@@ -61,8 +62,8 @@ def join_run(
         keys = load_keys(keys_folder) if keys_folder is not None else None
     except (EndpointError, KeysError) as error:
         raise JoinError(str(error)) from error
-    tell(f"waiting for the run at {control}, as {role}, {_with(keys)} ({wait_s:g} s at most; Ctrl-C ends this)")
     interrupts = _signals(tell)
+    tell(f"waiting for the run at {control}, as {role}, {_with(keys)} ({wait_s:g} s at most; Ctrl-C ends this)")
     process, context = _make(role), zmq.Context[Any].instance()
     link = ControlLink(context, control, joining(role), keys, far=True)
     try:
@@ -92,12 +93,14 @@ def _signals(tell: Callable[[str], None]) -> list[int]:
     came: list[int] = []
 
     def interrupt(number: int, _frame: object) -> None:
-        if not came:
-            tell("ending")
         came.append(number)
+        with contextlib.suppress(RuntimeError, OSError):  # in the middle of another sentence, or the terminal is gone
+            if len(came) == 1:
+                tell("ending")
 
-    for number in (signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])):
-        signal.signal(number, interrupt)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the third is POSIX's, the last Windows's
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
     return came
 
 

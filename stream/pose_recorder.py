@@ -51,7 +51,13 @@ class PoseRecorderRole:
             raise TypeError(f"a pose recorder was given a {type(job).__name__}")
         self._job = job
         self._subscriber = PoseSubscriber(job.endpoint, timeout_s=READ_S, keys=keys)
-        self._subscriber.wait_for_hello(HELLO_S)
+        try:
+            self._subscriber.wait_for_hello(HELLO_S)
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"the pose recorder has heard nothing of inference at {job.endpoint} for {HELLO_S:g} s; can this "
+                "machine reach that address (firewall)?"
+            ) from error
         return Armed()
 
     def start(self, start: Start) -> None:  # noqa: ARG002 - poses come as soon as the cameras run

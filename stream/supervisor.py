@@ -37,7 +37,7 @@ from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authent
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import CpusError, check_cpus
 from posestream.stream.wire.reserve import DiskReserve
-from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint
+from posestream.stream.wire.sockets import EndpointError, check_endpoint, check_reachable, local_endpoint
 from posestream.stream.wire.tables import LineWriter
 
 __all__ = ["Display", "NothingRecordedError", "Outcome", "StartError", "Supervisor", "WrongUseError"]
@@ -199,12 +199,17 @@ class Supervisor:
 
     def _check_addresses(self, keys: Keys | None) -> None:
         rig = self._rig
+        far = rig.inference is not None and rig.inference.remote
         for name, camera in rig.cameras.items():
             if camera.endpoint is not None:
                 check_endpoint(camera.endpoint, bind=True, keys=keys)
-            elif camera.remote or (rig.inference is not None and rig.inference.remote):
+                if camera.remote or far:
+                    check_reachable(camera.endpoint)
+            elif camera.remote or far:
                 raise WrongUseError(f"cameras.{name}.endpoint: missing; inference on another machine needs an address")
         check_endpoint(rig.network.poses, bind=True, keys=keys)
+        if far:
+            check_reachable(rig.network.poses)
         remote = [child.title for child in self._children if child.remote]
         if remote and rig.network.control is None:
             raise WrongUseError(f"network.control: missing; {', '.join(remote)} joins from another machine")

@@ -7,8 +7,10 @@ multipart message.
 """
 
 import contextlib
+import errno
 import ipaddress
 import os
+import platform
 import re
 import socket as system_socket
 import sys
@@ -88,6 +90,24 @@ def is_loopback(endpoint: str) -> bool:
         return False
 
 
+def check_reachable(endpoint: str) -> None:
+    """See whether an address that is bound here, or there, can be one that another machine connects to.
+
+    Raises
+    ------
+    EndpointError
+        Where it can't.
+    """
+    match = _ENDPOINT.match(endpoint)
+    if match is not None and match["path"]:
+        raise EndpointError(f'"{endpoint}" is an address of one machine alone; write tcp:// and the machine\'s address')
+    if match is not None and match["host"] in {"*", "0.0.0.0", "[::]"}:  # noqa: S104 - it is refused
+        raise EndpointError(
+            f'"{endpoint}" names no machine that another could connect to; write the address of the machine that binds '
+            "it, such as tcp://192.168.1.10:5561"
+        )
+
+
 def _refuse_taken_path(endpoint: str) -> None:
     # libzmq would unlink another program's ipc socket and bind its own in silence.
     path = endpoint.removeprefix("ipc://")
@@ -131,9 +151,18 @@ def bind(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> str:
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        reason = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"can't be used: {error.strerror}"
-        raise EndpointError(f"{endpoint} {reason}; end that program or choose another address") from error
+        raise EndpointError(f"{endpoint} {_why_unbound(error)}") from error
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _why_unbound(error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return "is in use by another program; end that program or choose another address"
+    if error.errno in {zmq.EADDRNOTAVAIL, errno.ENODEV}:
+        return (
+            f"is no address of this machine ({platform.node()}); the address must be that of the machine that binds it"
+        )
+    return f"can't be used: {error.strerror}; choose another address"
 
 
 def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> None:

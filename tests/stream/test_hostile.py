@@ -12,7 +12,7 @@ from posestream.stream.wire.control import Failed, Finished, Join, Notice, Statu
 from posestream.stream.wire.keys import create_keys, load_keys
 from posestream.stream.wire.messages import Event
 
-from .conftest import ARENA, free_endpoint
+from ..support.runs import ARENA, arena, free_endpoint
 from .test_run import inference
 
 pytestmark = pytest.mark.timeout(180)
@@ -56,9 +56,7 @@ def test_a_client_without_the_key_sees_nothing_and_disturbs_nothing(
     lab, own = load_keys(tmp_path / "lab"), load_keys(tmp_path / "elsewhere")
     frames, poses, control = free_endpoint(), free_endpoint(), free_endpoint()
     network = f'[network]\nkeys = "lab"\ncontrol = "{control}"\nposes = "{poses}"\n'
-    width, _, height = size.partition("x")
-    arena = ARENA.replace("96", width).replace("64", height)
-    text = f'{arena}endpoint = "{frames}"\n{inference(random_model, precision="float32")}{network}'
+    text = f'{arena(size)}endpoint = "{frames}"\n{inference(random_model, precision="float32")}{network}'
     plain = [reader(context, frames), reader(context, poses)]
     talkers = [talker(context, control)]
     # A thief knows the server's public key and has a pair of his own.

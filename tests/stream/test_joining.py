@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ARENA, free_endpoint
+from ..support.runs import arena, free_endpoint
 from .test_run import inference
 
 pytestmark = pytest.mark.timeout(400)
@@ -24,11 +24,9 @@ class TwoMachines:
     def __init__(self, folder: Path, posestream, rig, model: Path, size: str) -> None:
         posestream("keys", folder / "lab").end()
         self.posestream, self.control = posestream, free_endpoint()
-        width, _, height = size.partition("x")
-        arena = ARENA.replace("96", width).replace("64", height)
         network = f'[network]\nkeys = "lab"\ncontrol = "{self.control}"\nposes = "{free_endpoint()}"\n'
         endpoint = f'endpoint = "{free_endpoint()}"\n'
-        self.file = rig(f"{arena}{endpoint}{inference(model, remote=True, precision='float32')}{network}")
+        self.file = rig(f"{arena(size)}{endpoint}{inference(model, remote=True, precision='float32')}{network}")
         self.keys = folder / "lab"
 
     def run(self, *arguments: object):
@@ -124,11 +122,12 @@ def test_when_the_run_is_killed_join_says_so(two) -> None:
 def test_when_the_run_can_not_start_join_says_why(two) -> None:
     other = two.join()
     other.until("waiting for the run")
-    run = two.run("--set", 'cameras.top.backend="file"', "--set", 'cameras.top.path="gone.mp4"')
+    run = two.run("--set", 'recording.codec="libx999"')
     assert run.end()[0] == 2
     status, _, err = other.end()
     assert status == 1
-    assert "gone.mp4" in err.splitlines()[-1]
+    assert "ended before it started" in err.splitlines()[-1]
+    assert "libx999" in err.splitlines()[-1]
 
 
 def test_an_error_of_inference_elsewhere_is_told_on_both_sides(two, tmp_path) -> None:
@@ -167,11 +166,13 @@ sys.exit(main(["--control", sys.argv[1], "--keys", sys.argv[2]]))
 """
 
 
+@posix
 def test_inference_that_gets_no_frame_is_told_of_within_two_seconds(two) -> None:
-    run = two.run("--seconds", 4)
+    run = two.run()
     run.until("posestream join inference")
     with subprocess.Popen([sys.executable, "-c", DEAF, two.control, str(two.keys)], env=os.environ) as other:
         run.until("INFERENCE RECEIVES NO FRAMES", ARM_S)
+        run.interrupt()
         summary = run.summary(1)
         assert other.wait(30) == 0
     folder, camera = Path(summary["folder"]), summary["cameras"]["top"]

@@ -142,7 +142,7 @@ def test_a_part_of_the_limit_arrives_and_one_byte_more_closes_the_connection(con
     assert reader.poll(10_000)
     assert reader.recv_multipart() == [b"a/", b"header", frame.tobytes()]
     sender.send([b"a/", b"header", bytes(size + 1)])
-    assert until(lambda: (sender.new_subscriptions(), sender.subscriptions)[1] == 0)
+    until(lambda: (sender.new_subscriptions(), sender.subscriptions)[1] == 0)
     assert not reader.poll(0)
     reader.close(0)
     sender.close()
@@ -157,12 +157,12 @@ def test_a_report_of_the_limit_reaches_the_supervisor(context, perhaps_keys) -> 
         return Failed(kind="failure", text="", values={"": {"text": "x" * characters}})
 
     spare = len(msgspec.msgpack.encode(failed(100_000))) - 100_000
-    assert until(lambda: (link.receive(0), link.lost_s == 0)[1])
+    until(lambda: (link.receive(0), link.lost_s == 0)[1])
     link.send(failed(MAX_CONTROL_BYTES - spare))
     said = [server.receive(5), server.receive(5)]
     assert [type(report) for _, report in filter(None, said)] == [Join, Failed]
     link.send(failed(MAX_CONTROL_BYTES - spare + 1))
-    assert until(lambda: (link.receive(0), link.lost_s > 0)[1])
+    until(lambda: (link.receive(0), link.lost_s > 0)[1])
     link.close()
     server.close()
 
@@ -183,12 +183,12 @@ def test_a_connection_that_broke_is_the_same_to_the_supervisor_when_it_is_back(c
     server = bound(context, endpoint, perhaps_keys)
     join = Join(role="inference", pid=1, host="h", clock="c", version="0")
     link = ControlLink(context, endpoint, join, perhaps_keys)
-    assert until(lambda: (link.receive(0), link.lost_s == 0)[1])
+    until(lambda: (link.receive(0), link.lost_s == 0)[1])
     first = server.receive(5)
     server.close()
-    assert until(lambda: (link.receive(0), link.lost_s > 0)[1])
+    until(lambda: (link.receive(0), link.lost_s > 0)[1])
     server = bound(context, endpoint, perhaps_keys)
-    assert until(lambda: (link.receive(0), link.lost_s == 0)[1])
+    until(lambda: (link.receive(0), link.lost_s == 0)[1])
     assert first == server.receive(5) == (first[0], join)  # it has no job yet, so it says again who it is
     link.close()
     server.close()
@@ -202,11 +202,11 @@ def test_a_process_that_was_refused_joins_the_run_that_comes_after(context, tmp_
     join = Join(role="inference", pid=1, host="h", clock="c", version="0")
     links = [ControlLink(context, endpoint, join, keys) for keys in (load_keys(tmp_path / "lab"), None)]
     for link in links:
-        assert until(lambda link=link: (link.receive(0), link.refused)[1])
+        until(lambda link=link: (link.receive(0), link.refused)[1])
         assert link.answered
     server.close()
     server = bound(context, endpoint, load_keys(tmp_path / "lab"))
-    assert until(lambda: (links[0].receive(0), links[0].lost_s == 0)[1])
+    until(lambda: (links[0].receive(0), links[0].lost_s == 0)[1])
     assert server.receive(5)[1] == join
     assert not links[0].refused
     for link in links:

@@ -9,7 +9,8 @@ import pytest
 
 from posestream.stream.start_logs import KEPT, LOGS_VARIABLE
 
-from .conftest import ARENA
+from ..support.runs import ARENA
+from ..support.videos import write_video
 from .test_run import inference
 
 pytestmark = pytest.mark.timeout(180)
@@ -71,8 +72,6 @@ def test_the_oldest_logs_go(posestream, rig, logs) -> None:
 
 def test_an_error_in_a_session_names_its_log(posestream, rig, tmp_path, logs) -> None:
     # A video that ends in the middle of a packet: the camera's process fails while it films.
-    from .conftest import write_video
-
     data = bytearray(write_video(tmp_path / "damaged.mp4", 90).read_bytes())
     data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
     (tmp_path / "damaged.mp4").write_bytes(data)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .waiting import until
 
-__all__ = ["ARENA", "POSESTREAM", "Running", "children_of", "free_endpoint", "wait_for_processes"]
+__all__ = ["ARENA", "POSESTREAM", "Running", "arena", "children_of", "free_endpoint", "wait_for_processes"]
 
 POSESTREAM = shutil.which("posestream", path=str(Path(sys.executable).parent)) or "posestream"
 ARENA = """
@@ -25,6 +25,12 @@ height = 64
 rate_hz = 50.0
 buffers = 1000  # a busy machine loses nothing here
 """
+
+
+def arena(size: str) -> str:
+    """The camera of a test with frames of another size, WIDTHxHEIGHT."""
+    width, _, height = size.partition("x")
+    return ARENA.replace("width = 96", f"width = {width}").replace("height = 64", f"height = {height}")
 
 
 class Running:
