@@ -1,9 +1,7 @@
 import pytest
 
-from posestream.stream.frame_watch import FrameWatch
+from posestream.stream.frame_watch import FrameWatch, Hearing
 from posestream.stream.wire.messages import StreamInfo
-
-RATE = 30
 
 
 class Lab:
@@ -14,7 +12,7 @@ class Lab:
         self.watch = FrameWatch(lambda: self.now)
         self.sent = self.received = self.true_sent = self.true_received = 0
         self.reported_s = 0.0
-        self.changes = []
+        self.changes: list[Hearing] = []
 
     def pass_time(self, seconds: float, *, sends: bool = True, hears: bool = True, reports: bool = True) -> None:
         for _ in range(round(seconds * 20)):

@@ -28,8 +28,13 @@ HEADER = PoseHeader(
     device_time=None,
     keypoints=2,
     batch_size=1,
-    **dict.fromkeys(("captured_ns", "wall_ns", "sent_ns", "received_ns", "batched_ns", "inferred_ns"), 1),
-    published_ns=2**62,
+    captured_ns=1,
+    wall_ns=2**62,
+    sent_ns=1,
+    received_ns=1,
+    batched_ns=1,
+    inferred_ns=1,
+    published_ns=1,
 )
 
 

@@ -27,7 +27,7 @@ BROKEN = {
 
 
 @pytest.fixture
-def logs(tmp_path, monkeypatch) -> Path:
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(LOGS_VARIABLE, str(tmp_path / "logs"))
     return tmp_path / "logs"
 
