@@ -107,6 +107,18 @@ def test_without_a_place_to_keep_it(bundle: ModelBundle, tmp_path: Path, monkeyp
     assert engine.run(rng.integers(0, 256, (1, 48, 64, 1), dtype=np.uint8)).shape == (1, 3, 3)
 
 
+def test_what_the_conversion_lacks_is_a_sentence(bundle: ModelBundle, tmp_path: Path, monkeypatch) -> None:
+    import keras
+
+    def lacks(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'scipy'")
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(keras.Model, "export", lacks)
+    with pytest.raises(ModelError, match="cannot be converted for OpenVINO: No module named 'scipy'"):
+        OpenVinoEngine(bundle).prepare(48, 64, "gray8", [1])
+
+
 def test_what_cannot_run_says_why(bundle: ModelBundle) -> None:
     with pytest.raises(ModelError, match="engine tensorflow"):
         OpenVinoEngine(replace(bundle, graph=b"graph"))
