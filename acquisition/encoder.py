@@ -227,11 +227,12 @@ class VideoWriter:
         container, self._container, late = self._container, None, []
         try:
             try:
-                for packet in self._stream.encode():
+                for packet in self._stream.encode() if self.encoded else ():
                     late.append(packet.pts)
                     container.mux(packet)
             finally:
-                container.close()
+                if self.encoded or self._settings.container != "mp4":
+                    container.close()  # of an mp4 without a frame this crashes in FFmpeg (8.0)
             self.sync()  # its beginning was written anew, and means nothing without the index at the end
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{self.path} could not be closed properly: {_reason(error)}") from error

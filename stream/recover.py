@@ -82,7 +82,9 @@ def recover_session(folder: Path) -> list[str]:
             session["backfill"] |= {"state": "partial", "without_pose": without_pose}
             done.append("a backfill that was cut off was closed; posestream backfill goes on with it")
         rig = session["rig"]["inference"]
-        problems += losses(cameras, every_frame=rig is not None and rig.get("mode") == "every-frame")
+        every_frame = rig is not None and rig.get("mode") == "every-frame"
+        engine = (session["inference"] or {}).get("engine", "")
+        problems += losses(cameras, every_frame=every_frame, engine=engine)
         if session["state"] == "recording":
             session |= {"state": "recovered", "ended": before.get("ended", "cut off"), "problems": problems}
         else:
