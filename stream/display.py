@@ -1,12 +1,11 @@
 """What a person sees in the terminal: a live status line, events as they happen, and the result."""
 
 import contextlib
-import io
 import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -26,7 +25,7 @@ LOSSES = {"lost_camera": "lost-camera", "lost_queue": "lost-queue", "rows_encode
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 
-class _Unwatched(io.TextIOBase):
+class _Unwatched:
     """A stream for people whose terminal may be closed, or whose pipe nobody may read any more.
 
     Parameters
@@ -49,18 +48,8 @@ class _Unwatched(io.TextIOBase):
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
-    def isatty(self) -> bool:
-        """As the stream."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """As the stream."""
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """As the stream's."""
-        return self._stream.encoding
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class TerminalDisplay:
@@ -74,7 +63,7 @@ class TerminalDisplay:
 
     def __init__(self, *, quiet: bool = False) -> None:
         # A run does not end because nobody watches it any more.
-        self._console = Console(file=_Unwatched(sys.stderr), highlight=False, soft_wrap=True)
+        self._console = Console(file=cast("TextIO", _Unwatched(sys.stderr)), highlight=False, soft_wrap=True)
         self._quiet = quiet
         self._live: Live | None = None
         self._shown = 0.0

@@ -23,6 +23,8 @@ def misbehave(fault):
 class TroubleSettings(CameraSettings, frozen=True, kw_only=True):
     fault: str
     after: int = 20
+    width: int = 640
+    height: int = 480
 
 
 class TroubleCamera:
@@ -31,6 +33,7 @@ class TroubleCamera:
     def __init__(self, settings):
         self.where, _, self.fault = settings.fault.partition(":")
         self.after, self.count = settings.after, 0
+        self.width, self.height = settings.width, settings.height
 
     def do(self, where):
         if where == self.where and (where != "read" or self.count >= self.after):
@@ -38,7 +41,7 @@ class TroubleCamera:
 
     def open(self):
         self.do("open")
-        return CameraFormat(height=480, width=640, pixel_format="gray8", rate_hz=50.0)
+        return CameraFormat(height=self.height, width=self.width, pixel_format="gray8", rate_hz=50.0)
 
     def start(self):
         self.do("start")
