@@ -4,6 +4,7 @@ import sys
 import threading
 import traceback
 from collections import deque
+from types import TracebackType
 
 __all__ = ["ThreadDeaths", "ThreadDiedError"]
 
@@ -13,9 +14,9 @@ class ThreadDiedError(Exception):
 
 
 class ThreadDeaths:
-    """Hears of every thread of this process that dies, from now until `close`; SystemExit counts, too.
+    """Hears of every thread of this process that dies, from now until `close`.
 
-    Python itself says nothing of a thread that SystemExit ended.
+    SystemExit, of which Python itself says nothing, is a death of our own threads; others may end so.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,8 @@ class ThreadDeaths:
         threading.excepthook = self._hear
 
     def _hear(self, args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is SystemExit and not _is_ours(args.exc_traceback):
+            return
         traceback.print_exception(args.exc_type, args.exc_value, args.exc_traceback, file=sys.stderr)
         name = args.thread.name if args.thread is not None else "?"
         what = f": {args.exc_value}" if str(args.exc_value or "") else ""
@@ -47,3 +50,9 @@ class ThreadDeaths:
     def close(self) -> None:
         """Hear no more."""
         threading.excepthook = self._before
+
+
+def _is_ours(traceback_: TracebackType | None) -> bool:
+    """Whether a thread was made to run a function of ours."""
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(traceback_)]
+    return next((name for name in names if name != "threading"), "").startswith("posestream.")

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-__all__ = ["DiskReserve", "remove_reserve"]
+__all__ = ["NAME", "DiskReserve", "remove_reserve"]
 
 NAME = "reserve"
+"""Of the file."""
 CHUNK_BYTES = 2**18
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 __all__ = ["install"]
 
 PLUGINS = """
-import os, sys, time
+import os, sys, threading, time
 import numpy as np
 from posestream.acquisition.camera import CameraFormat, CameraSettings, Capture
 from posestream.stream.wire.clock import monotonic_ns
@@ -45,6 +45,8 @@ class TroubleCamera:
 
     def start(self):
         self.do("start")
+        if self.where == "thread":
+            threading.Thread(target=misbehave, args=(self.fault,), name="vendor").start()
 
     def read(self, out, timeout_s):
         self.do("read")
