@@ -1,23 +1,23 @@
 """The frame that every process of a run stands in: join, arm, start, report, end.
 
 A role (camera, inference, pose recorder) says what these mean for it. The process ends on the supervisor's word, when
-the role has nothing more to do, when it fails, on SIGTERM, and when the supervisor has been gone for a while; it
-closes its files in every case.
+the role has nothing more to do, when it fails, when it is interrupted (SIGTERM; started by hand also Ctrl-C and a
+closed terminal), and when the supervisor has been gone for a while; it closes its files in every case.
 """
 
 import argparse
 import concurrent.futures
 import contextlib
+import faulthandler
 import os
 import platform
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import zmq
 
@@ -35,9 +35,12 @@ from posestream.stream.wire.control import (
     Stop,
     Values,
 )
+from posestream.stream.wire.deaths import ThreadDeaths, ThreadDiedError
+from posestream.stream.wire.interrupts import interrupts
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event
+from posestream.stream.wire.plugins import PluginError
 
 __all__ = ["Role", "parse_arguments", "serve"]
 
@@ -123,19 +126,25 @@ def serve(role: Role, name: str, control: str, keys_folder: Path | None) -> int:
         version=version("posestream"),
     )
     link = ControlLink(context, control, join, keys)
-    terminated: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: terminated.append(number))
+    terminated: list[bool] = []
+    deaths = ThreadDeaths()
+    faulthandler.enable()  # what crashes in a library's own code leaves its stack in the log
     try:
-        return _Run(role, link, keys, terminated).go()
+        with interrupts(lambda: terminated.append(True)):
+            return _Run(role, link, keys, terminated, deaths).go()
     finally:
+        deaths.close()
         link.close()
         stop_authenticator(context)
         context.term()
 
 
 class _Run:
-    def __init__(self, role: Role, link: ControlLink, keys: Keys | None, terminated: list[int]) -> None:
+    def __init__(
+        self, role: Role, link: ControlLink, keys: Keys | None, terminated: list[bool], deaths: ThreadDeaths
+    ) -> None:
         self._role, self._link, self._keys, self._terminated = role, link, keys, terminated
+        self._deaths = deaths
 
     def go(self) -> int:
         configure = self._command(Configure)
@@ -143,12 +152,12 @@ class _Run:
             return 1
         try:
             self._link.send(self._role.arm(configure.job, self._keys))
-        except Exception as error:  # noqa: BLE001 - every end is reported
-            known = isinstance(error, self._role.usage_errors)
-            self._fail(error, "usage" if known else "failure", known)
-            with contextlib.suppress(Exception):
+        except BaseException as error:  # noqa: BLE001 - every end is reported
+            usage = isinstance(error, self._role.usage_errors)
+            self._fail(error, "usage" if usage else "failure")
+            with contextlib.suppress(BaseException):
                 self._role.stop()
-            return 2 if known else 1
+            return 2 if usage else 1
         return self._armed()
 
     def _armed(self) -> int:
@@ -158,15 +167,16 @@ class _Run:
             if start is not None:
                 self._role.start(start)
                 self._loop()
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             failed = True
-            self._fail(error, "failure", isinstance(error, self._role.failures))
+            self._fail(error, "failure")
         try:
             self._stop()
-        except Exception as error:  # noqa: BLE001
+            self._deaths.check()
+        except BaseException as error:  # noqa: BLE001
             if not failed:
                 failed = True
-                self._fail(error, "failure", isinstance(error, self._role.failures))
+                self._fail(error, "failure")
         self._report()
         self._link.send(Finished(values=self._values()))
         return 1 if failed else 0
@@ -185,6 +195,7 @@ class _Run:
         while not self._role.done() and not self._terminated and not self._orphaned():
             if isinstance(self._link.receive(0.05), Stop):
                 return
+            self._deaths.check()
             now = time.monotonic()
             if now - reported >= STATUS_S:
                 self._report()
@@ -211,7 +222,9 @@ class _Run:
     def _orphaned(self) -> bool:
         return self._link.lost_s > ORPHANED_S
 
-    def _fail(self, error: Exception, kind: Any, known: bool) -> None:
+    def _fail(self, error: BaseException, kind: Literal["usage", "failure"]) -> None:
+        known_errors: tuple[type[Exception], ...] = (PluginError, ThreadDiedError)
+        known = isinstance(error, known_errors + self._role.usage_errors + self._role.failures)
         if not known:
             traceback.print_exception(error, file=sys.stderr)
         text = str(error) if known else f"{type(error).__name__}: {error}"
