@@ -149,6 +149,11 @@ class Camera(Protocol):
 
     All calls come from one thread. A class attribute `Settings` names its subclass of `CameraSettings`. A backend whose
     devices can be searched for has a static method `find()` that gives a list of `FoundCamera`.
+
+    `CameraError` and `EndOfStream` are the only errors that a method may raise. Any other, even SystemExit, ends the
+    run, as does something else than what a method is to give; the run's report names the backend and the method. A
+    method that does not return is told of after `timeout_s`; when the run ends, the session is closed without it after
+    10 s.
     """
 
     Settings: type[Any]

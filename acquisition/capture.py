@@ -25,6 +25,7 @@ from posestream.stream.wire.messages import (
     encode_frame,
     encode_hello,
 )
+from posestream.stream.wire.plugins import HANG_S, AbandonedError, Guard, PluginError
 from posestream.stream.wire.sockets import Publisher
 
 __all__ = ["CaptureThread"]
@@ -65,6 +66,8 @@ class CaptureThread:
         Seconds without a frame after which the camera is said to be silent.
     reconnect_s
         Seconds for which a camera that was lost is looked for.
+    guard
+        Through which the camera's backend is called; a backend that does not return is then left behind.
 
     Raises
     ------
@@ -81,8 +84,10 @@ class CaptureThread:
         session: str,
         silent_s: float,
         reconnect_s: float,
+        guard: Guard | None = None,
     ) -> None:
         self._camera, self._format, self._publisher = camera, camera_format, publisher
+        self._guard, self._late_call = guard, False
         self._info, self._session, self._silent_ns = info, session, round(silent_s * 1e9)
         self._eight_bits = EightBits(camera_format) if camera_format.bits > 8 else None
         self._recorder: Recorder | None = None
@@ -98,7 +103,7 @@ class CaptureThread:
         self._told_queue, self._told_queue_ns, self._last_lost_seq = 0, 0, 0
         self.stamps = FrameStamper(camera_format)
         """Numbers and times, and what they say of the camera."""
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """What ended the capture early."""
         self.ended = False
         """Whether the camera has no more frames."""
@@ -121,7 +126,8 @@ class CaptureThread:
         self.gap_ns = 0
         """Time without frames because of that, until the camera delivered again."""
         self._rate_told = False
-        self._thread = threading.Thread(target=self._run, name="capture")
+        # A process does not wait for a backend that never returns.
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
     def begin(self, recorder: Recorder, follower: PoseFollower | None) -> None:
@@ -130,9 +136,25 @@ class CaptureThread:
         self._begun.set()
 
     def end(self) -> None:
-        """Stop the camera and end the thread."""
+        """Stop the camera and end the thread; one whose backend does not return in time is left behind, an `error`."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(HANG_S)
+        while self._thread.is_alive():
+            what = self._guard.abandon() if self._guard is not None else ""
+            if what and self._guard is not None:
+                self.error = self.error or PluginError(f"{self._guard.name} did not return from {what}")
+                self._say_end()
+                return
+            self._thread.join(0.1)
+
+    def look(self) -> None:
+        """Tell of a backend that does not return, once; to be called a few times a second."""
+        what, seconds = self._guard.watch() if self._guard is not None else ("", 0.0)
+        late = seconds > self._silent_ns / 1e9
+        if late and not self._late_call and self._guard is not None:
+            text = f"camera {self._info.camera}: {self._guard.name} has not returned from {what} for {seconds:.0f} s"
+            self._keep(self._event("warning", "late", text, {}))
+        self._late_call = late
 
     @property
     def malformed(self) -> int:
@@ -141,26 +163,40 @@ class CaptureThread:
 
     def _run(self) -> None:
         try:
-            while not self._begun.wait(0.02):
-                self._greet()
-                if self._stopping.is_set():
-                    return
-            if self._recorder is not None:
-                self._camera.start()
-                self.started = True
-                self._capture(self._recorder)
+            self._work()
         except EndOfStream:
             self.ended = True
-        except Exception as error:  # noqa: BLE001 - the main thread raises it again
-            self.error = error
-        finally:
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it again
+            self._fail(error)
+        try:
             self._camera.stop()
-            if self._outage is not None:
-                self.gap_ns += monotonic_ns() - self._heard_ns
-            self._tell_queue()
-            self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
-            if self._follower is not None:
-                self._follower.close()
+        except AbandonedError:
+            return
+        except BaseException as error:  # noqa: BLE001
+            self._fail(error)
+        self._say_end()
+
+    def _work(self) -> None:
+        while not self._begun.wait(0.02):
+            self._greet()
+            if self._stopping.is_set():
+                return
+        if self._recorder is not None:
+            self._camera.start()
+            self.started = True
+            self._capture(self._recorder)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.error is None and not isinstance(error, AbandonedError):
+            self.error = error
+
+    def _say_end(self) -> None:
+        if self._outage is not None:
+            self.gap_ns += monotonic_ns() - self._heard_ns
+        self._tell_queue()
+        self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
+        if self._follower is not None:
+            self._follower.close()
 
     def _capture(self, recorder: Recorder) -> None:
         self._heard_ns = self._quiet_ns = monotonic_ns()

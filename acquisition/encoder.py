@@ -4,6 +4,7 @@ mp4 is written in fragments of one frame and becomes an ordinary mp4 when it is 
 Matroska flushes each packet and starts a cluster twice a second. Frames carry the time at which they were captured.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -227,11 +228,16 @@ class VideoWriter:
         container, self._container, late = self._container, None, []
         try:
             try:
-                for packet in self._stream.encode():
+                for packet in self._stream.encode() if self.encoded else ():
                     late.append(packet.pts)
                     container.mux(packet)
             finally:
-                container.close()
+                if self.encoded or self._settings.container != "mp4":
+                    container.close()  # of an mp4 without a frame this crashes in FFmpeg (8.0)
+            if not self.encoded and self.path is not None:
+                with contextlib.suppress(PermissionError):  # Windows keeps a file that is open
+                    self.path.unlink()  # no player opens a video without a frame
+                self.path = None
             self.sync()  # its beginning was written anew, and means nothing without the index at the end
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{self.path} could not be closed properly: {_reason(error)}") from error

@@ -16,6 +16,7 @@ import zmq
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, create_camera
 from posestream.acquisition.capture import CaptureThread
 from posestream.acquisition.encoder import EncoderError, VideoWriter
+from posestream.acquisition.guarded import GuardedCamera, backend_guard
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.space import DiskFullError, SpaceWatch
@@ -69,7 +70,11 @@ class CameraRole:
         cv2.setNumThreads(1)  # its work is small here, and a pool of threads would wait for cores that the network has
         self._job = job
         self._keys = keys
-        self._camera = create_camera(job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys)
+        guard = backend_guard(job.backend)
+        made = guard.call(
+            "__init__", create_camera, job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys
+        )
+        self._camera = GuardedCamera(made, guard)
         if job.view is not None:
             self._camera = ViewedCamera(self._camera, job.view, job.camera, Path(job.rig_folder))
         camera_format = self._format = self._camera.open()
@@ -95,7 +100,7 @@ class CameraRole:
         )
         info = msgspec.structs.replace(info, endpoint=self._publisher.endpoint)
         self._capture = CaptureThread(
-            self._camera, camera_format, self._publisher, info, job.session, job.timeout_s, job.reconnect_s
+            self._camera, camera_format, self._publisher, info, job.session, job.timeout_s, job.reconnect_s, guard
         )
         details = _details(camera_format, job)
         return Armed(stream=info, details=details if cpus is None else details | {"cpus": cpus})
@@ -131,6 +136,7 @@ class CameraRole:
         if capture.error is not None:
             raise capture.error
         self._check(recorder)
+        capture.look()
         now = time.monotonic()
         try:
             if now - self._synced > SYNC_S:
@@ -209,6 +215,8 @@ class CameraRole:
             self._publisher.close()
         if self._recorder is not None:
             self._check(self._recorder)
+        if self._capture is not None and self._capture.error is not None:
+            raise self._capture.error
 
 
 def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:

@@ -61,7 +61,7 @@ class Recorder:
         """The most bytes of raw frames that ever waited."""
         self.unwritten = 0
         """Frames that have no row, because the recording had been given up."""
-        self._reserve = DiskReserve(folder / "reserve", RESERVE_BYTES)
+        self._reserve = DiskReserve(folder, RESERVE_BYTES)
         self._table = FrameTable(folder / "frames.csv")
         self._truth = (
             TableWriter(folder / "truth.csv", ("seq", *(f"{n}_{axis}" for n in camera.truth_names for axis in "xy")))

@@ -10,17 +10,18 @@ batch ahead while the engine is busy.
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import Frame
 
-__all__ = ["Batch", "Batcher", "SkippedRun", "Waiting"]
+__all__ = ["INVALID_POSE", "Batch", "Batcher", "SkippedRun", "Waiting"]
 
 Mode = Literal["freshest", "every-frame"]
-Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped", "engine-error"]
+Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped", "engine-error", "invalid-pose"]
+INVALID_POSE: Cause = "invalid-pose"
 Closing = Literal["full", "wait", "idle"]
 
 
@@ -115,10 +116,17 @@ class Batcher:
 
     def abandon(self, batch: Batch) -> None:
         """Note the frames of a batch that the engine gave no poses for."""
+        self._refuse(batch.frames, "engine-error")
+
+    def reject(self, frames: Iterable[Waiting]) -> None:
+        """Note frames whose poses are not finite, or have likelihoods outside 0 to 1."""
+        self._refuse(frames, INVALID_POSE)
+
+    def _refuse(self, frames: Iterable[Waiting], cause: Cause) -> None:
         with self._changed:
-            for waiting in batch.frames:
+            for waiting in frames:
                 header = waiting.frame.header
-                self._skip(header.camera, header.seq, header.seq, "engine-error")
+                self._skip(header.camera, header.seq, header.seq, cause)
 
     def next(self, idle: Callable[[], bool], timeout_s: float) -> Batch | None:
         """Wait for the next batch.

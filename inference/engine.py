@@ -25,7 +25,7 @@ class Engine(Protocol):
     """What the batcher and the offline analysis ask of an engine.
 
     Shapes are prepared before frames come, so that no frame waits while something is compiled. What was not prepared
-    is refused rather than compiled in passing.
+    is refused rather than compiled in passing. Calls come from one thread at a time, not always the same.
     """
 
     @property
@@ -68,7 +68,8 @@ class Engine(Protocol):
         Returns
         -------
         NDArray[np.float32]
-            (B, K, 3): x and y in pixels, likelihood 0 to 1.
+            (B, K, 3), all finite: x and y in pixels, likelihood 0 to 1. A pose that is not so is kept out of the stream
+            and the tables, and counted (`invalid-pose`).
 
         Raises
         ------

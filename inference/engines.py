@@ -14,6 +14,7 @@ from posestream.inference.bundle import ModelBundle
 from posestream.inference.engine import Engine, Precision
 from posestream.inference.engine_choice import ChosenEngine
 from posestream.inference.errors import ModelError
+from posestream.inference.guarded import GuardedEngine, engine_guard
 
 __all__ = ["ENTRY_POINTS", "EngineClass", "engine_class", "engine_names", "open_engine"]
 
@@ -23,7 +24,14 @@ GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 
 
 class EngineClass(Protocol):
-    """What an entry point of the group leads to."""
+    """What an entry point of the group leads to.
+
+    The engine that it makes is held to `posestream.inference.engine.Engine`. `ModelError` is the one error that it may
+    raise; any other, even SystemExit, poses of another shape or type, and a call that does not return (10 s, or five
+    times the longest so far, warming up included) end the run, with the engine's name. Poses that are not finite, or
+    whose likelihood is not within 0 to 1, are neither published nor stored: a body part that is not seen gets a
+    likelihood near 0, not NaN.
+    """
 
     def __call__(self, bundle: ModelBundle, precision: Precision, threads: int | None) -> Engine:
         """Make the engine; raises `ModelError` where it can't run this model in this precision here, and says why."""
@@ -50,14 +58,14 @@ def engine_class(name: str) -> EngineClass:
         raise ModelError(f'There is no engine "{name}"; installed are auto, {", ".join(sorted(found))}.')
     try:
         loaded: EngineClass = found[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ModelError(f'The engine "{name}" cannot be used here: {error}.') from error
+    except (Exception, SystemExit) as error:
+        raise ModelError(f'The engine "{name}" cannot be used here: {error or type(error).__name__}.') from error
     return loaded
 
 
 def open_engine(
     bundle: ModelBundle, engine: str = "auto", precision: Precision | str = "auto", threads: int | None = None
-) -> Engine:
+) -> GuardedEngine:
     """Open an engine for a model.
 
     Parameters
@@ -74,13 +82,15 @@ def open_engine(
 
     Returns
     -------
-    Engine
+    GuardedEngine
         It says in `reason` why it was chosen.
 
     Raises
     ------
     ModelError
         No engine, or not the one that was asked for, can run the model so; the text says why, and what can.
+    PluginError
+        The engine's class raised what it must not.
     """
     if engine != "auto":
         return _open(bundle, engine, precision, threads, why="")
@@ -94,12 +104,23 @@ def open_engine(
     raise ModelError(" ".join(refused))
 
 
-def _open(bundle: ModelBundle, name: str, precision: Precision | str, threads: int | None, why: str) -> Engine:
-    make = engine_class(name)
-    candidates = make.candidates(bundle) if precision == "auto" else (_precision(precision),)
+def _open(bundle: ModelBundle, name: str, precision: Precision | str, threads: int | None, why: str) -> GuardedEngine:
+    made, guard = engine_class(name), engine_guard(name)
+    candidates = (_precision(precision),) if precision != "auto" else guard.call("candidates", made.candidates, bundle)
     if not why and precision != "auto":
-        return make(bundle, candidates[0], threads)
-    return ChosenEngine(bundle, name, lambda chosen: make(bundle, chosen, threads), candidates, threads, why)
+        engine = guard.call("__init__", made, bundle, candidates[0], threads)
+    else:
+        engine = guard.call(
+            "__init__",
+            ChosenEngine,
+            bundle,
+            name,
+            lambda chosen: made(bundle, chosen, threads),
+            candidates,
+            threads,
+            why,
+        )
+    return GuardedEngine(engine, bundle.spec.bodyparts, guard)
 
 
 def _suited() -> tuple[list[str], str]:

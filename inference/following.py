@@ -172,4 +172,5 @@ class Follower:
         self._last = np.array(pose)
 
     def _confident(self, pose: Pose) -> NDArray[np.bool_]:
-        return np.asarray(pose[:, 2] >= self.settings.threshold)
+        # An engine may give what is no number: that part was not found.
+        return np.asarray((pose[:, 2] >= self.settings.threshold) & np.isfinite(pose).all(axis=1))

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.batcher import Batch, Batcher
-from posestream.inference.engine import Engine, Shape
+from posestream.inference.engine import Shape
+from posestream.inference.guarded import GuardedEngine, sound_poses
 from posestream.inference.pose_publisher import PosePublisher
 from posestream.inference.receiver import Receiver
 from posestream.inference.windows import WindowedRun
 from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.plugins import AbandonedError, PluginError
 
 __all__ = ["Pipeline"]
 
@@ -39,7 +41,7 @@ class Pipeline:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: GuardedEngine,
         batcher: Batcher,
         receiver: Receiver,
         publisher: PosePublisher,
@@ -49,6 +51,8 @@ class Pipeline:
         self._windows = windows
         self._ahead: queue.Queue[tuple[Batch, NDArray[np.uint8] | None]] = queue.Queue(maxsize=1)
         self._in_engine = 0
+        self._at: Batch | None = None  # in the engine
+        self._left_behind = False  # the engine's thread, which will touch nothing any more
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self.frames = 0
@@ -58,25 +62,37 @@ class Pipeline:
         self.error: Exception | None = None
         """What ended a thread early."""
         self._gatherer = threading.Thread(target=self._guard, args=(self._gather,), name="gatherer")
-        self._inferrer = threading.Thread(target=self._guard, args=(self._infer,), name="engine")
+        # A process does not wait for an engine that never returns.
+        self._inferrer = threading.Thread(target=self._guard, args=(self._infer,), name="engine", daemon=True)
 
     def start(self) -> None:
         """Start both threads."""
         self._gatherer.start()
         self._inferrer.start()
 
+    def look(self) -> None:
+        """See whether the engine hangs, which is an `error`; to be called a few times a second."""
+        if self.error is None and (text := self._engine.hang()) and self._engine.guard.abandon():
+            self._left_behind, self.error = True, PluginError(text)
+            self._stopping.set()
+
     def close(self) -> None:
-        """Finish the batches that were closed and end both threads."""
+        """Finish the batches that were closed and end both threads; an engine that does not return is left behind."""
         self._stopping.set()
         for thread in (self._gatherer, self._inferrer):
-            if thread.ident is not None:
-                thread.join()
+            while thread.is_alive() and not (thread is self._inferrer and self._left_behind):
+                thread.join(GATHER_S)
+                self.look()
+        if self._left_behind and self._at is not None:
+            self._batcher.abandon(self._at)
         while not self._ahead.empty():  # the engine failed before it came to this
             self._batcher.abandon(self._ahead.get()[0])
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except AbandonedError:
+            return
         except Exception as error:  # noqa: BLE001 - the main thread raises it again
             self.error = error
             self._stopping.set()
@@ -113,16 +129,22 @@ class Pipeline:
                 if self._stopping.is_set() and not self._gatherer.is_alive():
                     return
                 continue
+            self._at = batch
             try:
                 keypoints = self._poses(batch, frames)
+            except AbandonedError:
+                raise
             except Exception:
                 self._batcher.abandon(batch)
                 raise
-            inferred_ns = monotonic_ns()
+            inferred_ns, self._at = monotonic_ns(), None
             with self._lock:
                 self._in_engine -= 1
             self._batcher.wake()
-            self._publisher.poses(batch, keypoints, inferred_ns)
+            sound = sound_poses(keypoints)
+            self._publisher.poses(batch, keypoints, inferred_ns, sound)
+            if not sound.all():
+                self._batcher.reject(waiting for waiting, good in zip(batch.frames, sound, strict=True) if not good)
             self._publisher.skipped(self._batcher.take_skipped())
             self.frames += len(batch.frames)
 

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zmq
@@ -105,7 +105,9 @@ class PosePublisher:
         """Connections that were not let in."""
         return self._publisher.refused
 
-    def poses(self, batch: Batch, keypoints: NDArray[np.float32], inferred_ns: int) -> None:
+    def poses(
+        self, batch: Batch, keypoints: NDArray[np.float32], inferred_ns: int, sound: NDArray[np.bool_] | None = None
+    ) -> None:
         """Publish the poses of a batch.
 
         Parameters
@@ -116,9 +118,13 @@ class PosePublisher:
             (B, K, 3) float32: x, y in pixels of the frame, likelihood.
         inferred_ns
             When the engine had given them back.
+        sound
+            (B,): which of them to publish; all by default.
         """
         with self._lock:
-            for waiting, pose in zip(batch.frames, keypoints, strict=True):
+            for index, (waiting, pose) in enumerate(zip(batch.frames, keypoints, strict=True)):
+                if sound is not None and not sound[index]:
+                    continue
                 frame = waiting.frame.header
                 patches = self._patches[frame.camera]
                 on_sensor = to_sensor(patches, pose[:, :2]) if patches else None
@@ -150,26 +156,30 @@ class PosePublisher:
         for run in runs:
             text = f"camera {run.camera}: no live pose for frames {run.first_seq} to {run.last_seq} ({run.cause})"
             data = {"first_seq": run.first_seq, "last_seq": run.last_seq, "count": run.count, "cause": run.cause}
-            self._event(run.camera, SKIPPED, text, data)
+            self.event(run.camera, SKIPPED, text, data)
 
     def end(self) -> None:
         """Say that no more poses will come."""
         data = {f"poses_{camera}": count for camera, count in self.published.items()}
-        self._event("inference", END, "the pose stream ended", data)
+        self.event("inference", END, "the pose stream ended", data)
 
-    def _event(self, source: str, name: str, text: str, data: dict[str, Any]) -> None:
+    def event(
+        self, source: str, name: str, text: str, data: dict[str, Any], level: Literal["info", "warning"] = "info"
+    ) -> Event:
+        """Make an event and publish it."""
         event = Event(
             session=self._session,
             source=source,
             time_ns=monotonic_ns(),
             wall_ns=wall_ns(),
-            level="info",
+            level=level,
             name=name,
             text=text,
             data=data,
         )
         with self._lock:
             self._publisher.send(encode_event(event))
+        return event
 
     def greet(self) -> None:
         """Say who publishes here, to new subscribers at once and to all once a second."""

@@ -6,6 +6,7 @@ talks to the supervisor.
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from posestream.inference.batcher import Batcher
+from posestream.inference.batcher import INVALID_POSE, Batcher
 from posestream.inference.bundled import find_model
 from posestream.inference.engine import Engine, Shape
 from posestream.inference.engines import open_engine
@@ -36,6 +37,8 @@ from posestream.stream.wire.sockets import RECONNECT_S, EndpointError
 __all__ = ["InferenceRole", "main"]
 
 CONNECT_S = 10.0
+TELL_S = 1.0
+"""Seconds between two events of one kind."""
 
 
 class ConnectionLostError(Exception):
@@ -55,6 +58,9 @@ class InferenceRole:
         self._publisher: PosePublisher | None = None
         self._windows: dict[Shape, WindowedRun] = {}
         self._published: dict[str, int] = {}
+        self._engine_name = ""
+        self._told: Counter[str] = Counter()  # by camera, invalid poses that were told of
+        self._told_s = 0.0
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
         """Load the model, compile and warm it up for every stream, and listen to the cameras."""
@@ -82,7 +88,7 @@ class InferenceRole:
         # On Linux engines count the cores that they may run on, on Windows those that there are
         threads = job.threads or (len(cpus) if cpus is not None else None)
         engine = open_engine(bundle, job.engine, job.precision, threads)
-        self._windows = _prepare(engine, job)
+        self._engine_name, self._windows = engine.name, _prepare(engine, job)
         warm_up_s = time.monotonic() - began
         self._wait_for_cameras(self._receiver, job)
         # Readers that wait for the poses try again now and then; they are to see the first one, too.
@@ -122,14 +128,27 @@ class InferenceRole:
 
     def done(self) -> bool:
         """Whether all cameras ended and all their frames came out; raises what went wrong in a thread."""
+        if self._pipeline is not None:
+            self._pipeline.look()
         for thread in (self._receiver, self._pipeline):
             if thread is not None and thread.error is not None:
                 raise thread.error
         return self._pipeline is not None and self._pipeline.drained
 
     def events(self) -> list[Event]:
-        """Nothing: what inference has to say goes out with the poses."""
-        return []
+        """Take what happened since the last call: poses that are none, told once a second at most."""
+        if self._batcher is None or self._publisher is None or time.monotonic() - self._told_s < TELL_S:
+            return []
+        events = []
+        for (camera, cause), number in list(self._batcher.skipped.items()):
+            if cause == INVALID_POSE and (new := number - self._told[camera]):
+                self._told[camera], self._told_s = number, time.monotonic()
+                text = (
+                    f'camera {camera}: engine "{self._engine_name}" gave {new} poses that are not finite or whose '
+                    "likelihood is not within 0 to 1; these frames are skipped"
+                )
+                events.append(self._publisher.event(camera, "invalid-pose", text, {"count": new}, level="warning"))
+        return events
 
     def values(self) -> Values:
         """Give the counters, by camera and (under the empty name) of the whole."""
@@ -176,6 +195,8 @@ class InferenceRole:
             self._publisher.skipped(self._batcher.take_skipped())
             self._publisher.end()
             self._publisher.close()
+        if self._pipeline is not None and self._pipeline.error is not None:
+            raise self._pipeline.error
 
 
 def _prepare(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun]:

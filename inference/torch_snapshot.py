@@ -22,7 +22,7 @@ from posestream.inference.torch_config import TORCH_CONFIG_FILE, describe_torch,
 
 __all__ = ["build_torch_bundle", "find_torch_snapshot", "read_torch_export", "read_torch_snapshot"]
 
-INSTALL = "pip install 'posestream[torch]' (or: pip install torch)"
+INSTALL = 'pip install "posestream[torch]" (or: pip install torch)'
 
 BATCH_NORM_EPSILON = 1e-5
 

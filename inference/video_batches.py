@@ -34,7 +34,7 @@ class VideoBatches:
             self._free.put(slot)
         self._ahead: queue.Queue[tuple[int, list[int]] | None] = queue.Queue()  # no more than there are slots
         self._stopping = threading.Event()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._decode, name="decoder")
 
     def __enter__(self) -> "VideoBatches":
@@ -61,7 +61,7 @@ class VideoBatches:
     def _decode(self) -> None:
         try:
             self._fill()
-        except Exception as error:  # noqa: BLE001 - raised again where the batches are taken
+        except BaseException as error:  # noqa: BLE001 - raised again where the batches are taken
             self._error = error
         self._ahead.put(None)
 

@@ -244,6 +244,8 @@ class Backfill:
 
     def _backfill(self, camera: _Camera, engine: "Engine") -> list[str]:
         """Write the poses of one camera; gives what went wrong."""
+        from posestream.inference.guarded import sound_poses
+
         if not len(camera.wanted) or self._stopping.is_set():
             return []
         size = min(self._batch_size or self._session["rig"]["inference"]["batch_size"], len(camera.wanted))
@@ -252,15 +254,19 @@ class Backfill:
         self._session["backfill"]["precision"] = engine.precision  # which may have been chosen only now
         frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
         table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
-        left, began = set(camera.wanted.tolist()), time.monotonic()
+        left, began, invalid = set(camera.wanted.tolist()), time.monotonic(), 0
         synced = began
         try:
             with VideoBatches(frames, size) as batches:
                 for indices, pixels in batches:
                     if self._stopping.is_set():
                         return []
-                    for index, keypoints in zip(indices, engine.run(pixels, camera.info.pixel_format), strict=True):
-                        table.append((int(camera.seq[index]), index, *keypoint_cells(keypoints)))
+                    poses = engine.run(pixels, camera.info.pixel_format)
+                    for index, keypoints, good in zip(indices, poses, sound_poses(poses), strict=True):
+                        if good:
+                            table.append((int(camera.seq[index]), index, *keypoint_cells(keypoints)))
+                        else:
+                            invalid += 1
                     left.difference_update(indices)
                     done, now = len(camera.wanted) - len(left), time.monotonic()
                     self._show(Progress(camera.name, done, len(camera.wanted), now - began))
@@ -269,12 +275,18 @@ class Backfill:
                         synced = now
         finally:
             table.close()
+        wrong = []
+        if invalid:
+            wrong.append(
+                f'camera {camera.name}: engine "{engine.name}" gave {invalid} poses that are not finite or whose '
+                "likelihood is not within 0 to 1; these frames stay without a pose"
+            )
         if not left:
-            return []
+            return wrong
         runs = [f"{first} to {last}" if last > first else str(first) for first, last in number_runs(sorted(left))]
         named = ", ".join(runs[:NAMED_RUNS]) + (" ..." if len(runs) > NAMED_RUNS else "")
         reason = frames.problem or f"{camera.video.name} ends before them"
-        return [f"camera {camera.name}: {len(left)} frames of the video can't be decoded ({named}): {reason}"]
+        return [*wrong, f"camera {camera.name}: {len(left)} frames of the video can't be decoded ({named}): {reason}"]
 
     # The end: each file is replaced as a whole, and session.json says last that it is done.
 

@@ -311,7 +311,7 @@ def _write(folder: Path, result: dict[str, Any], tell: Callable[[str], None]) ->
             writer.writerows(result["timings"])
         figures = draw_figures(folder, result)
         if not figures:
-            tell("no figures: Matplotlib is not installed (pip install 'posestream[train]')")
+            tell('no figures: Matplotlib is not installed (pip install "posestream[train]")')
         files = [str(table), *map(str, figures), str(folder / "speed.json")]
         write_json(folder / "speed.json", result | {"files": files})
     except OSError as error:

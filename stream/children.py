@@ -52,6 +52,8 @@ class Child:
         """How it died, where it did so without a word."""
         self.heard_s = time.monotonic()
         """When it was last heard."""
+        self.plugin = ""
+        """Whose code may be at fault where it ends, or hangs, without a word: `its backend "x"`."""
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path | None = None
 
@@ -60,6 +62,12 @@ class Child:
         """What people call it."""
         kind, _, name = self.role.partition(":")
         return f"camera {name}" if kind == "camera" else TITLES[kind]
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong with it, and whose fault it is; empty where nothing did."""
+        text = self.failure.text if self.failure is not None else self.death if self.state == "died" else ""
+        return text if not text or text.startswith(self.title) else f"{self.title}: {text}"
 
     @property
     def over(self) -> bool:
@@ -85,7 +93,9 @@ class Child:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C is for the supervisor, which ends the others in order.
                 start_new_session=sys.platform != "win32",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                # Without our console, so that closing its window is for the supervisor, too.
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+                | getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
 
@@ -121,9 +131,18 @@ class Child:
             status = self._process.poll()
             # Its last words may still be on their way when it has ended by itself.
             if status is not None and (status != 0 or time.monotonic() - self.heard_s > 1.0) and self._silent(0.5):
-                self._die(_how(status))
+                self._die(self._how(status))
         elif self.state == "running" and self._silent(REMOTE_SILENCE_S):
             self._die(f"was not heard for {REMOTE_SILENCE_S:g} s")
+
+    def _how(self, status: int) -> str:
+        if status < 0:
+            try:
+                return f"was killed ({signal.Signals(-status).name})"
+            except ValueError:
+                return f"was killed (signal {-status})"
+        suspect = f"; {self.plugin} or a library must have ended it" if self.plugin else ""
+        return f"exited with status {status} before it had closed its files{suspect}"
 
     def _silent(self, seconds: float) -> bool:
         return time.monotonic() - self.heard_s > seconds
@@ -192,12 +211,3 @@ def turned_away(values: dict[str, dict[str, dict[str, Any]]], control: ControlSe
         "malformed": {"supervisor": control.malformed.total()} | total(("malformed", "malformed_control", "foreign")),
         "refused": {"supervisor": control.refused} | total(("refused",)),
     }
-
-
-def _how(status: int) -> str:
-    if status < 0:
-        try:
-            return f"was killed ({signal.Signals(-status).name})"
-        except ValueError:
-            return f"was killed (signal {-status})"
-    return f"ended without a word (status {status})"

@@ -1,12 +1,14 @@
 """The command line. Everything heavy is imported by the command that needs it, so that help comes at once."""
 
 import json
-import signal
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from posestream.stream.wire.interrupts import hangup_is_interrupt, take_interrupts
 
 if TYPE_CHECKING:
     from posestream.stream.rig import Rig
@@ -41,11 +43,12 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="posestream")
-def main(debug: bool) -> None:
+def main(debug: bool) -> None:  # noqa: ARG001 - `_Commands` reads it
     """Record lab cameras with H.264 and stream DeepLabCut poses at the same time.
 
     Exit status: 0 as asked, 1 the work failed or data was lost, 2 wrong use.
     """
+    hangup_is_interrupt()
 
 
 @main.command()
@@ -276,8 +279,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: work.stop())
+        take_interrupts(work.stop)
         try:
             result = work.run()
         except (BackfillError, InUseError, NoSessionError) as error:
@@ -346,8 +348,7 @@ def analyze(
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         try:
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda _number, _frame: work.stop())
+            take_interrupts(work.stop)
             result = work.run()
         except (AnalyzeError, ModelError) as error:
             _fail(str(error), WRONG_USE)
@@ -624,15 +625,18 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
             _fail_start(error, WRONG_USE)
         except NothingRecordedError as error:
             _fail_start(error, FAILED)
-    if _debug():
-        for title, place in outcome.places.items():
-            click.echo(f"{title}:\n{place}", err=True)
-    if as_json:
-        click.echo(json.dumps(outcome.summary))
-        for problem in outcome.summary["problems"]:
-            click.echo(problem, err=True)
-    else:
-        print_summary(outcome.summary)
+    try:
+        if _debug():
+            for title, place in outcome.places.items():
+                click.echo(f"{title}:\n{place}", err=True)
+        if as_json:
+            click.echo(json.dumps(outcome.summary))
+            for problem in outcome.summary["problems"]:
+                click.echo(problem, err=True)
+        else:
+            print_summary(outcome.summary)
+    except (OSError, SystemExit):  # nobody reads it, and rich ends the program then
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(outcome.status)
 
 

@@ -71,17 +71,25 @@ def write_deeplabcut_files(
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables finds body parts' names unnatural
-        with replacing(h5) as temporary, pd.HDFStore(str(temporary), mode="w") as opened:
-            store: Any = opened  # its type does not know get_storer
-            store.put("df_with_missing", table, format="table")
-            if len(values):  # of an empty table pandas writes nothing
-                # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
-                store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
+        with replacing(h5) as temporary:
+            temporary.write_bytes(_hdf5(table))
     with replacing(text) as temporary:
         table.to_csv(temporary)
     with replacing(meta) as temporary, temporary.open("wb") as file:
         pickle.dump({"data": _meta(model, len(values), analysis)}, file, pickle.HIGHEST_PROTOCOL)
     return [h5, text, meta]
+
+
+def _hdf5(table: pd.DataFrame) -> bytes:
+    """Give the file's bytes: made in memory, so that a full disk is an OSError and not a broken HDF5 library."""
+    with pd.HDFStore("in-memory.h5", mode="w", driver="H5FD_CORE", driver_core_backing_store=0) as opened:
+        store: Any = opened  # its type does not know get_storer
+        store.put("df_with_missing", table, format="table")
+        if len(table):  # of an empty table pandas writes nothing
+            # pandas from 3.1 on leaves it out, and without it the pandas of DeepLabCut cannot read the file
+            store.get_storer("df_with_missing").attrs.pandas_version = FORMAT_OF_PANDAS
+        store.flush()
+        return bytes(store._handle.get_file_image())  # noqa: SLF001 - PyTables' file, which pandas does not show
 
 
 def _meta(model: Mapping[str, Any], frames: int, analysis: Analysis) -> dict[str, Any]:

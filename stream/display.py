@@ -1,9 +1,11 @@
 """What a person sees in the terminal: a live status line, events as they happen, and the result."""
 
+import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -23,6 +25,33 @@ LOSSES = {"lost_camera": "lost-camera", "lost_queue": "lost-queue", "rows_encode
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 
+class _Unwatched:
+    """A stream for people whose terminal may be closed, or whose pipe nobody may read any more.
+
+    Parameters
+    ----------
+    stream
+        Where to write as long as that is possible.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if there is anybody."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if there is anybody."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class TerminalDisplay:
     """Shows a run on stderr, so that stdout stays free for results.
 
@@ -33,7 +62,8 @@ class TerminalDisplay:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # A run does not end because nobody watches it any more.
+        self._console = Console(file=cast("TextIO", _Unwatched(sys.stderr)), highlight=False, soft_wrap=True)
         self._quiet = quiet
         self._live: Live | None = None
         self._shown = 0.0

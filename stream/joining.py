@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import zmq
 
 from posestream.stream.wire.control import ControlLink
+from posestream.stream.wire.interrupts import take_interrupts
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.process import ORPHANED_S, Ended, Observer, Role, RoleRun, joining
 from posestream.stream.wire.sockets import EndpointError, check_endpoint
@@ -62,18 +62,26 @@ def join_run(
         keys = load_keys(keys_folder) if keys_folder is not None else None
     except (EndpointError, KeysError) as error:
         raise JoinError(str(error)) from error
-    interrupts = _signals(tell)
+    asked: list[bool] = []
+
+    def ask() -> None:
+        asked.append(True)
+        with contextlib.suppress(RuntimeError, OSError):  # in the middle of another sentence, or nobody listens
+            tell("ending")
+
+    put_back = take_interrupts(ask)
     tell(f"waiting for the run at {control}, as {role}, {_with(keys)} ({wait_s:g} s at most; Ctrl-C ends this)")
     process, context = _make(role), zmq.Context[Any].instance()
     link = ControlLink(context, control, joining(role), keys, far=True)
     try:
         observer = _Teller(tell, keys, debug=debug)
-        ended = RoleRun(process, link, keys, interrupts, observer=observer, wait_s=wait_s, by_hand=platform.node()).go()
+        ended = RoleRun(process, link, keys, asked, observer=observer, wait_s=wait_s, by_hand=platform.node()).go()
         tell(_last_words(ended, role, control, keys, wait_s, link))
     finally:
         link.close()
         stop_authenticator(context)
         context.term()
+        put_back()
     return ended.status
 
 
@@ -86,22 +94,6 @@ def _make(role: str) -> Role:
     from posestream.inference.process import InferenceRole
 
     return InferenceRole()
-
-
-def _signals(tell: Callable[[str], None]) -> list[int]:
-    """Let Ctrl-C and its like end this in order; gives the list of those that came."""
-    came: list[int] = []
-
-    def interrupt(number: int, _frame: object) -> None:
-        came.append(number)
-        with contextlib.suppress(RuntimeError, OSError):  # in the middle of another sentence, or the terminal is gone
-            if len(came) == 1:
-                tell("ending")
-
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the third is POSIX's, the last Windows's
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), interrupt)
-    return came
 
 
 class _Teller(Observer):

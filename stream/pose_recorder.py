@@ -2,6 +2,7 @@
 
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ class PoseRecorderRole:
         self._skipped: dict[str, TableWriter] = {}
         self._rows: Counter[str] = Counter()
         self._synced = 0.0
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -119,7 +120,9 @@ class PoseRecorderRole:
                 elif self._stopping.is_set():
                     break
             self._write_skipped(subscriber)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - the main thread raises it again
+            if not isinstance(error, OSError):
+                traceback.print_exception(error)
             self._error = error
 
     def _write_pose(self, pose: Pose, subscribed_ns: int) -> None:

@@ -13,6 +13,7 @@ from posestream.stream.session import remote_folder, write_json
 from posestream.stream.summary import summarize_camera
 from posestream.stream.verify import backfill_was_cut_off, load_session
 from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.reserve import NAME as RESERVE
 
 __all__ = ["StillRunningError", "recover_session"]
 
@@ -54,7 +55,7 @@ def recover_session(folder: Path) -> list[str]:
     """
     session = load_session(folder)
     if session["state"] != "recording" and not backfill_was_cut_off(session):
-        return []
+        return _remove_reserves(folder)
     if session["state"] == "recording":
         newest = max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file())
         if time.time() - newest < QUIET_S:
@@ -82,7 +83,9 @@ def recover_session(folder: Path) -> list[str]:
             session["backfill"] |= {"state": "partial", "without_pose": without_pose}
             done.append("a backfill that was cut off was closed; posestream backfill goes on with it")
         rig = session["rig"]["inference"]
-        problems += losses(cameras, every_frame=rig is not None and rig.get("mode") == "every-frame")
+        every_frame = rig is not None and rig.get("mode") == "every-frame"
+        engine = (session["inference"] or {}).get("engine", "")
+        problems += losses(cameras, every_frame=every_frame, engine=engine)
         if session["state"] == "recording":
             session |= {"state": "recovered", "ended": before.get("ended", "cut off"), "problems": problems}
         else:
@@ -92,9 +95,17 @@ def recover_session(folder: Path) -> list[str]:
     return done
 
 
+def _remove_reserves(folder: Path) -> list[str]:
+    """Remove the space that processes held that were killed in a run which closed its session all the same."""
+    if not any((place / RESERVE).exists() for place in (folder, *folder.iterdir())):
+        return []
+    with session_lock(folder):
+        return _remove_leftovers(folder)
+
+
 def _remove_leftovers(folder: Path) -> list[str]:
     """Remove what a run that ends by itself does not leave: space held back, files that were to replace others."""
-    found = [path for pattern in ("reserve", "*.tmp") for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))]
+    found = [path for pattern in (RESERVE, "*.tmp") for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))]
     for path in found:
         path.unlink()
     return [f"{path.relative_to(folder).as_posix()}, a leftover, was removed" for path in sorted(found)]

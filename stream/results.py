@@ -1,5 +1,6 @@
 """What is written when a run has ended: DeepLabCut's files, the summary, and the session's last word."""
 
+import errno
 from typing import Any
 
 from posestream.stream.closing import close_camera, read_camera
@@ -8,6 +9,7 @@ from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
 from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.reserve import remove_reserve
 from posestream.stream.wire.tables import LOST_STATES
 
 __all__ = ["losses", "write_results"]
@@ -44,7 +46,7 @@ def write_results(
     values
         Last counters of each process.
     problems
-        What went wrong, a sentence each.
+        What went wrong, a sentence each; that the session's folder is gone, where it is, so that nothing is written.
     turned_away
         Malformed messages and refused connections, by role.
     unclean
@@ -54,17 +56,20 @@ def write_results(
     seconds
         Seconds from the start to here.
     """
-    problems = list(problems)
+    problems, unfinished, gone = list(problems), False, not session.folder.is_dir()
     cameras: dict[str, Any] = {}
     model = inference["model"] if inference is not None else None
     batch_size = rig.inference.batch_size if rig.inference is not None else 1
     for name, info in streams.items():
+        if gone:
+            break
         folder = session.camera_folder(name)
         if rig.cameras[name].remote:
             cameras[name] = {"remote": str(session.remote_folder(name))}
             cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
             continue
         try:
+            remove_reserve(folder)  # a process that was killed left it
             # What was killed, or met a full disk, may have left a frame without its row, or without a word.
             if unclean or cut_tables(folder):
                 texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
@@ -76,14 +81,17 @@ def write_results(
                 folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size
             )
         except (OSError, ValueError) as error:
-            problems.append(f"camera {name}: results can't be written: {error}")
+            unfinished = True
+            problems.append(f"camera {name}: results can't be written: {_reason(error)}")
             cameras.setdefault(name, {})
         cameras[name]["counters"] = values[f"camera:{name}"].get(name, {}) | values.get("poses", {}).get(name, {})
         followed = values.get("inference", {}).get(name, {})
         if window := {key.removeprefix("window_"): n for key, n in followed.items() if key.startswith("window_")}:
             cameras[name]["window"] = window
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
-    problems += losses(cameras, every_frame=every_frame)
+    problems += losses(cameras, every_frame=every_frame, engine=inference["engine"] if inference is not None else "")
+    if unfinished:
+        problems.append(f"the session is not complete; when that is mended: posestream recover {session.folder}")
     summary = {
         "session": session.id,
         "folder": str(session.folder),
@@ -95,17 +103,31 @@ def write_results(
         "inference": values.get("inference", {}).get("") if inference is not None else None,
         **turned_away,
     }
+    if gone:
+        return summary
     try:
         write_json(session.folder / "summary.json", summary)
-        session.end({"ended": ended, "problems": problems})
+        if not unfinished:
+            session.end({"ended": ended, "problems": problems})
     except OSError as error:
-        problems.append(f"{session.folder}: the summary can't be written: {error.strerror}")
+        text = f"the summary can't be written: {_reason(error)}; then: posestream recover {session.folder}"
+        problems.append(text)
         summary["exit_status"] = 1
     return summary
 
 
-def losses(cameras: dict[str, Any], *, every_frame: bool) -> list[str]:
-    """Say what was lost against what was asked for: frames in any case, poses where every frame was to have one."""
+def _reason(error: Exception) -> str:
+    """Say what a person can mend."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full; make room"
+    return str(error)
+
+
+def losses(cameras: dict[str, Any], *, every_frame: bool, engine: str) -> list[str]:
+    """Say what was lost against what was asked for: frames in any case, poses where every frame was to have one.
+
+    Poses that the engine gave and that are none are a problem in any case.
+    """
     texts = []
     for name, camera in cameras.items():
         frames, poses, counters = camera.get("frames", {}), camera.get("poses", {}), camera.get("counters") or {}
@@ -118,6 +140,11 @@ def losses(cameras: dict[str, Any], *, every_frame: bool) -> list[str]:
         if every_frame and poses.get("skipped"):
             causes = ", ".join(f"{count} {cause}" for cause, count in poses["skipped"].items())
             texts.append(f"camera {name}: every frame was to get a live pose; skipped were {causes}")
+        if invalid := poses.get("skipped", {}).get("invalid-pose"):
+            texts.append(
+                f'camera {name}: engine "{engine}" gave {invalid} poses that are not finite or whose likelihood is not '
+                "within 0 to 1"
+            )
         if poses.get("unexplained"):
             texts.append(f"camera {name}: {poses['unexplained']} frames have neither a pose nor a word why")
         if counters.get("poses_lost"):

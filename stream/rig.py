@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -30,7 +31,11 @@ __all__ = [
     "parse_rig",
 ]
 
-NAME = re.compile(r"^[A-Za-z0-9_-]{1,48}$")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,47}")
+TAKEN = frozenset({"before-recovery", "events", "keys", "logs", "manifest", "reserve", "session", "summary"})
+"""What stands in a session's folder beside the cameras' folders."""
+DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
+"""Names that Windows has for devices, whatever the case; no file can have them."""
 
 
 class RigError(Exception):
@@ -38,8 +43,17 @@ class RigError(Exception):
 
 
 def _name(value: str) -> str:
-    if not NAME.match(value):
-        raise ValueError("a name is 1 to 48 letters, digits, - or _")
+    if not NAME.fullmatch(value):
+        raise ValueError("a name is 1 to 48 letters, digits, - or _, and does not begin with -")
+    return value
+
+
+def _camera_name(value: str) -> str:
+    _name(value)
+    if value.casefold() in TAKEN:
+        raise ValueError("a camera can't have this name: the session folder has a file or folder of that name")
+    if DEVICES.fullmatch(value.casefold()):
+        raise ValueError("a camera can't have this name: on Windows it is a device, and no folder can have it")
     return value
 
 
@@ -55,6 +69,7 @@ def _address(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+CameraName = Annotated[str, AfterValidator(_camera_name)]
 Address = Annotated[str, AfterValidator(_address)]
 MiB = Annotated[int, Field(ge=1, le=2**20)]
 Cpus = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -258,7 +273,7 @@ class Rig(_Table):
     """A whole rig file."""
 
     session: SessionTable = SessionTable()
-    cameras: Annotated[dict[Name, CameraTable], Field(min_length=1)]
+    cameras: Annotated[dict[CameraName, CameraTable], Field(min_length=1)]
     recording: RecordingTable = RecordingTable()
     inference: InferenceTable | None = None
     """None: record without poses."""
@@ -338,20 +353,51 @@ def parse_rig(tables: dict[str, Any], origin: str) -> Rig:
     RigError
         With one line for each key or value that is not understood.
     """
+    if problems := list(_odd_characters(tables, "")):
+        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in problems))
     try:
         rig = Rig.model_validate(tables)
     except pydantic.ValidationError as error:
         raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in _explain(error, ()))) from error
-    problems: list[str] = []
     for camera in rig.cameras:
         try:
             rig.recording_of(camera)
         except pydantic.ValidationError as error:
             problems += _explain(error, ("cameras", camera, "recording"))
-    problems += _wrong_leaders(rig)
+    problems += _same_folders(rig) + _wrong_leaders(rig)
     if problems:
         raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in problems))
     return rig
+
+
+def _odd_characters(value: Any, key: str) -> Iterator[str]:
+    """Find control characters and what is not Unicode: no name, path or address has them, and systems choke on them."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _odd_characters(str(name), key)
+            yield from _odd_characters(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _odd_characters(inner, f"{key}.{index}")
+    elif isinstance(value, str):
+        for character in value:
+            if unicodedata.category(character) in {"Cc", "Cs"}:
+                shown = value.encode("unicode_escape", "replace").decode()
+                yield f'{key} has the character U+{ord(character):04X} in "{shown}", which no name or path can have'
+                break
+
+
+def _same_folders(rig: Rig) -> list[str]:
+    """Find cameras whose folders are one where names do not differ by case: on Windows and macOS."""
+    by_name: dict[str, list[str]] = {}
+    for name in rig.cameras:
+        by_name.setdefault(name.casefold(), []).append(name)
+    return [
+        f"cameras.{', cameras.'.join(names)}: their names differ by case alone, and Windows and macOS make one folder "
+        "of them; choose another name"
+        for names in by_name.values()
+        if len(names) > 1
+    ]
 
 
 def _wrong_leaders(rig: Rig) -> list[str]:

@@ -1,5 +1,7 @@
 """The session folder: what was asked for, what it was asked of, and how it ended."""
 
+import contextlib
+import itertools
 import json
 import os
 import platform
@@ -85,7 +87,7 @@ def _versions() -> dict[str, str]:
 
 
 class Session:
-    """A session: its id from the beginning, its folder once everybody is armed.
+    """A session: its id from the beginning, its folder once it is claimed, and files in it once everybody is armed.
 
     Parameters
     ----------
@@ -97,12 +99,8 @@ class Session:
 
     def __init__(self, rig: Rig, output: Path) -> None:
         self.id = uuid.uuid4().hex
-        stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
-        name = f"{stamp}_{rig.session.name}"
-        folder, number = output / name, 2
-        while folder.exists():
-            folder, number = output / f"{name}-{number}", number + 1
-        self.folder = folder.absolute()
+        self._output, self._name = output.absolute(), rig.session.name
+        self._folder: Path | None = None
         self._record: dict[str, Any] = {
             "format": SESSION_FORMAT,
             "id": self.id,
@@ -118,6 +116,39 @@ class Session:
             "clock_anchors": [],
         }
 
+    @property
+    def folder(self) -> Path:
+        """The session's folder, once it is claimed."""
+        if self._folder is None:
+            raise RuntimeError("the session has no folder yet")
+        return self._folder
+
+    def claim(self) -> None:
+        """Make the folder, under a name that no other run has, however many start at once on whatever machines.
+
+        Raises
+        ------
+        OutputError
+            Where it can't be made.
+        """
+        name = f"{datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}_{self._name}"
+        for number in itertools.count(1):
+            folder = self._output / (name if number == 1 else f"{name}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:  # making a folder is what systems do for one alone, on network drives, too
+                continue
+            except OSError as error:
+                raise OutputError(f"{folder} can't be made: {error.strerror}") from error
+            self._folder = folder
+            return
+
+    def let_go(self) -> None:
+        """Remove the folder where nothing was recorded."""
+        if self._folder is not None:
+            with contextlib.suppress(OSError):  # there is something in it
+                self._folder.rmdir()
+
     def camera_folder(self, camera: str) -> Path:
         """Folder of a camera's files."""
         return self.folder / camera
@@ -127,14 +158,13 @@ class Session:
         return remote_folder(self.folder, camera)
 
     def begin(self, details: dict[str, Any]) -> None:
-        """Make the folder and `session.json`, with what the processes said when they were armed.
+        """Make `session.json`, with what the processes said when they were armed.
 
         Raises
         ------
         OSError
             Where that fails.
         """
-        self.folder.mkdir(parents=True)
         sync_folder(self.folder.parent)
         self._record |= details
         self._save("recording")

@@ -6,10 +6,9 @@ on their way, the pose recorder writes the last pose; then DeepLabCut's files an
 
 import contextlib
 import json
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import Any, Protocol
@@ -23,6 +22,8 @@ from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.start_logs import keep_start_logs
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
+from posestream.stream.wire.deaths import ThreadDeaths
+from posestream.stream.wire.interrupts import interrupts
 from posestream.stream.wire.jobs import (
     BackfillJob,
     CameraJob,
@@ -37,7 +38,13 @@ from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authent
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import CpusError, check_cpus
 from posestream.stream.wire.reserve import DiskReserve
-from posestream.stream.wire.sockets import EndpointError, check_endpoint, check_reachable, local_endpoint
+from posestream.stream.wire.sockets import (
+    EndpointError,
+    check_endpoint,
+    check_reachable,
+    local_endpoint,
+    remove_leftovers,
+)
 from posestream.stream.wire.tables import LineWriter
 
 __all__ = ["Display", "NothingRecordedError", "Outcome", "StartError", "Supervisor", "WrongUseError"]
@@ -45,6 +52,8 @@ __all__ = ["Display", "NothingRecordedError", "Outcome", "StartError", "Supervis
 TICK_S = 0.05
 SHOW_S = 0.25
 ARM_S = 300.0
+OPEN_S = 120.0
+"""Seconds in which cameras must have opened."""
 START_S = 30.0
 """Seconds in which a camera that follows another must be waiting for its signal."""
 CLOSE_S = 30.0
@@ -146,6 +155,11 @@ class Supervisor:
         self._reserve: DiskReserve | None = None
         self._synced = 0.0
         self._watch: FrameWatch | None = None
+        self._gone = False  # the session folder
+        for name, child in self._cameras.items():
+            child.plugin = f'its backend "{rig.cameras[name].backend}"'
+        if rig.inference is not None and self._inference is not None:
+            self._inference.plugin = f'its engine "{rig.inference.engine}"'
 
     def run(self) -> Outcome:
         """Run until the end.
@@ -160,6 +174,7 @@ class Supervisor:
         try:
             self._check_cpus()
             check_output(self._output, self._rig.session.min_free_gib)
+            remove_leftovers()
             keys_folder = self._keys_folder()
             keys = load_keys(keys_folder) if keys_folder is not None else None
             self._check_addresses(keys)
@@ -168,10 +183,11 @@ class Supervisor:
         except (OutputError, KeysError, EndpointError) as error:
             raise WrongUseError(str(error)) from error
         logs = Path(tempfile.mkdtemp(prefix="posestream-"))
-        self._control = control
+        self._control, self._deaths = control, ThreadDeaths()
         self._start: Callable[[Child], None] = lambda child: child.start(control.endpoint, keys_folder, logs)
         try:
-            with self._signals():
+            with interrupts(self._interrupt):
+                self._claim()
                 for child in self._children:
                     self._start(child)
                 self._arm()
@@ -182,9 +198,11 @@ class Supervisor:
         finally:
             for child in self._children:
                 child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
+            self._session.let_go()
             control.close()
             stop_authenticator(context)
             context.term()
+            self._deaths.close()
             rmtree(logs, ignore_errors=True)
 
     def _call_off(self, error: StartError) -> None:
@@ -228,17 +246,14 @@ class Supervisor:
         keys = self._rig.network.keys
         return self._rig_folder / Path(keys).expanduser() if keys is not None else None
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        def interrupt(_number: int, _frame: object) -> None:
-            self._interrupts += 1
-
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    def _claim(self) -> None:
         try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self._session.claim()
+        except OutputError as error:
+            raise WrongUseError(str(error)) from error
+
+    def _interrupt(self) -> None:
+        self._interrupts += 1
 
     # Before the start: everybody joins, is configured and arms; whatever is wrong is said now.
 
@@ -246,47 +261,52 @@ class Supervisor:
         self._display.phase("opening cameras")
         for child in self._cameras.values():
             self._configure(child, self._camera_job(child))
-        self._until_armed(list(self._cameras.values()))
+        self._until_armed(list(self._cameras.values()), OPEN_S)
         if self._inference is not None and self._poses is not None:
             self._display.phase("loading the network and warming it up")
             self._configure(self._inference, self._inference_job())
-            self._until_armed([self._inference])
+            self._until_armed([self._inference], ARM_S)
             self._configure(self._poses, self._pose_job())
-            self._until_armed([self._poses])
+            self._until_armed([self._poses], ARM_S)
 
     def _configure(self, child: Child, job: Job) -> None:
         if child.remote and child.state == "starting":
             keys = " --keys FOLDER" if self._rig.network.keys is not None else ""
             command = f"posestream join {child.role} {self._control.endpoint}{keys}"
             self._display.phase(f"waiting for {child.title}; on its machine run: {command}")
-        self._wait(lambda: child.state != "starting", None if child.remote else ARM_S, f"{child.title} did not start")
+        self._wait(
+            lambda: child.state != "starting", None if child.remote else ARM_S, lambda: f"{child.title} did not start"
+        )
         self._send(child, Configure(job=job))
         child.state = "configured" if child.state == "joined" else child.state
 
-    def _until_armed(self, children: list[Child]) -> None:
-        titles = ", ".join(child.title for child in children)
-        self._wait(lambda: all(child.state == "armed" for child in children), ARM_S, f"{titles}: not ready in time")
+    def _until_armed(self, children: list[Child], timeout_s: float) -> None:
+        def late() -> str:
+            return ", ".join(f"{child.title} is not ready{_at(child)}" for child in children if child.state != "armed")
 
-    def _wait(self, ready: Callable[[], bool], timeout_s: float | None, text: str) -> None:
+        self._wait(lambda: all(child.state == "armed" for child in children), timeout_s, late)
+
+    def _wait(self, ready: Callable[[], bool], timeout_s: float | None, late: Callable[[], str]) -> None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not ready():
             self._tick()
             for child in self._children:
                 if child.failure is not None:
                     kind = WrongUseError if child.failure.kind == "usage" else NothingRecordedError
-                    raise kind(self._own(child, child.failure.text), child.place)
+                    text = child.failure.text if kind is WrongUseError else child.trouble
+                    raise kind(self._own(child, text), child.place)
                 if child.over:
                     how = child.death or "ended"
-                    raise NothingRecordedError(f"{child.title} {how} before the start", child.place)
+                    raise NothingRecordedError(f"{child.title} {how}, before the start", child.place)
             if self._interrupts:
                 raise NothingRecordedError("interrupted before the start; nothing was recorded")
             if deadline is not None and time.monotonic() > deadline:
-                raise NothingRecordedError(f"{text} ({timeout_s:g} s)")
+                raise NothingRecordedError(f"{late()}, after {timeout_s:g} s")
 
     @staticmethod
     def _own(child: Child, text: str) -> str:
         """Say whose words these are, where they were said on another machine."""
-        return f"{child.title}, on its machine: {text}" if child.remote else text
+        return f"{child.title}, on its machine: {text}" if child.remote and not text.startswith(child.title) else text
 
     def _camera_job(self, child: Child) -> CameraJob:
         name = child.role.partition(":")[2]
@@ -354,7 +374,7 @@ class Supervisor:
         session = self._session
         try:
             session.begin(self._details())
-            self._reserve = DiskReserve(session.folder / "reserve", RESERVE_BYTES)
+            self._reserve = DiskReserve(session.folder, RESERVE_BYTES)
             self._event_log = LineWriter(session.folder / "events.jsonl")
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
@@ -416,7 +436,7 @@ class Supervisor:
         seconds, shown = self._rig.session.seconds, 0.0
         while True:
             self._tick()
-            if self._note_deaths():
+            if self._note_deaths() or self._output_is_gone():
                 return "failure"
             if self._interrupts:
                 return "interrupted"
@@ -431,13 +451,28 @@ class Supervisor:
     def _note_deaths(self) -> bool:
         found = False
         for child in self._children:
-            if (child.failure is not None or child.state == "died") and child.role not in self._reported:
+            if child.trouble and child.role not in self._reported:
                 found = True
                 self._reported.add(child.role)
                 log = f" (log: logs/{child.log_name})" if child.log_name else ""
-                self._problems.append(f"{child.title}: {child.failure.text if child.failure else child.death}{log}")
-                self._display.problem(self._problems[-1])
+                self._complain(f"{child.trouble}{log}")
+        if text := self._deaths.take():
+            found = True
+            self._complain(f"the supervisor: {text}")
         return found
+
+    def _complain(self, text: str) -> None:
+        self._problems.append(text)
+        self._display.problem(text)
+
+    def _output_is_gone(self) -> bool:
+        """See whether somebody has deleted the session folder, or unmounted its disk."""
+        folder = self._session.folder
+        if self._gone or folder.is_dir():
+            return False
+        self._gone = True
+        self._complain(f"the session folder {folder} is gone: it was deleted or moved, or its disk was unmounted")
+        return True
 
     def _end(self, ended: str) -> None:
         self._display.phase(f"ending ({ended}): closing the videos")
@@ -481,8 +516,7 @@ class Supervisor:
         if self._watch is None or self._inference not in waiting or not self._watch.missing:
             return False
         for name, missing in self._watch.missing.items():
-            self._problems.append(f"camera {name}: inference received none of the last {missing} frames")
-            self._display.problem(self._problems[-1])
+            self._complain(f"camera {name}: inference received none of the last {missing} frames")
         self._watch = None
         return True
 
@@ -507,9 +541,11 @@ class Supervisor:
         from posestream.stream.results import write_results
 
         session = self._session
+        self._output_is_gone()
         for child in self._children:
             child.end(CLOSE_S)
-            child.keep_log(session.folder / "logs")
+            with contextlib.suppress(OSError):  # what the disk refuses here it refuses below, where it is said
+                child.keep_log(session.folder / "logs")
         result = write_results(
             session,
             self._rig,
@@ -523,7 +559,7 @@ class Supervisor:
             ended=ended,
             seconds=seconds,
         )
-        if self._rig.inference is not None and self._rig.inference.backfill:
+        if self._rig.inference is not None and self._rig.inference.backfill and not self._gone:
             result = self._backfill(result)
         failed = [child for child in self._children if child.failure is not None or child.state == "died"]
         return Outcome(session.folder, result, {child.title: child.place for child in failed if child.place})
@@ -611,15 +647,25 @@ class Supervisor:
         if child.identity is not None:
             self._control.send(child.identity, command)
 
+    def _free_bytes(self) -> int:
+        try:
+            return disk_usage(self._session.folder).free
+        except OSError:  # the folder is gone, which is said elsewhere
+            return 0
+
     def _view(self, seconds: float) -> dict[str, Any]:
         values = {child.role: child.values for child in self._children}
         return {
             "seconds": seconds,
             **{name: sum(counts.values()) for name, counts in turned_away(values, self._control).items()},
             "asked_s": self._rig.session.seconds,
-            "free_bytes": disk_usage(self._session.folder).free,
+            "free_bytes": self._free_bytes(),
             "cameras": {name: child.values.get(name, {}) for name, child in self._cameras.items()},
             "inference": self._inference.values if self._inference is not None else None,
             "deaf": self._watch.deaf if self._watch is not None else [],
             "rates": {name: info.rate_hz for name, info in self._streams().items()},
         }
+
+
+def _at(child: Child) -> str:
+    return f"; it may be {child.plugin} that does not return" if child.plugin else ""

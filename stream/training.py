@@ -20,6 +20,7 @@ from posestream.inference.project_files import find_skeleton
 from posestream.inference.training.evaluation import Errors, evaluate
 from posestream.inference.training.labels import LabelledFrame, read_labels, split_frames
 from posestream.inference.training.plan import TrainingPlan
+from posestream.inference.training.progress import CURVES_FILE
 from posestream.inference.training.start import start_bundle
 from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer
 
@@ -104,6 +105,8 @@ def train_network(
     began = time.perf_counter()
     trainer.run(lambda progress: tell(_line(progress, steps)))
     seconds = time.perf_counter() - began
+    if not (beside / CURVES_FILE).exists():
+        tell('no learning curves: Matplotlib is not installed (pip install "posestream[train]")')
     trainer.bundle().save(output, dtype)
     compared = {"labels": [labels.frames[number] for number in held]}
     if arena:

@@ -1,18 +1,71 @@
+"""A home and a cache of its own for every run of the tests, the order of the files, and what all tests may take."""
+
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
 REPOSITORY = Path(__file__).parent.parent
 
+OWN = pytest.StashKey[Path]()
+LONGEST = (
+    "benchmarks/test_programs.py",
+    "stream/test_windows.py",
+    "stream/test_run.py",
+    "stream/test_joining.py",
+    "stream/test_backfill.py",
+    "inference/test_int8.py",
+    "stream/test_bench_speed.py",
+    "inference/test_openvino_engine.py",
+    "acquisition/test_aravis_losses.py",  # there can be one emulator at a time, so these are apart from test_aravis.py
+    "stream/test_clip.py",
+    "stream/test_analyze.py",
+    "inference/training/test_trainer.py",
+    "inference/test_following.py",
+)
+"""Files that take longest. They begin first, so that the processes that share the files end at about the same time."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run an empty home and an empty cache, which its processes share: nothing that the user has is found."""
+    if hasattr(config, "workerinput"):  # a process of the run, which has them already
+        return
+    folder = config.stash[OWN] = Path(tempfile.mkdtemp(prefix="posestream-tests-"))
+    for variable, part in {
+        "HOME": "home",
+        "USERPROFILE": "home",
+        "LOCALAPPDATA": "home/local",
+        "XDG_CACHE_HOME": "home/cache",
+        "XDG_CONFIG_HOME": "home/config",
+        "XDG_DATA_HOME": "home/data",
+        "XDG_STATE_HOME": "home/state",
+        "POSESTREAM_CACHE": "cache",
+        "POSESTREAM_LOGS": "logs",
+    }.items():
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        os.environ[variable] = str(folder / part)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if OWN in config.stash:
+        shutil.rmtree(config.stash[OWN], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+
 
 @pytest.fixture
-def context() -> Iterator[zmq.Context]:
+def context() -> Iterator["zmq.Context[Any]"]:
     """A context of its own; a socket that the test leaves open fails it within seconds instead of hanging."""
-    context = zmq.Context()
+    context: zmq.Context[Any] = zmq.Context()
     yield context
     ending = threading.Thread(target=context.term, daemon=True)
     ending.start()
@@ -40,12 +93,3 @@ def lmtracker_folder() -> Path:
             f"no network in {home}; pip install --no-deps --target it lmtracker==0.1.0, or set POSESTREAM_LMTRACKER"
         )
     return found[0].parent
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Converted models of the tests go to a folder of their own, and none that the user has is found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POSESTREAM_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("POSESTREAM_LOGS", str(tmp_path_factory.mktemp("logs")))
-        yield

@@ -21,7 +21,7 @@ from zmq.utils.monitor import recv_monitor_message
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo, Text
-from posestream.stream.wire.sockets import Door, bind, connect, limit_parts
+from posestream.stream.wire.sockets import Door, bind, connect, limit_parts, remove_socket
 
 __all__ = [
     "Armed",
@@ -336,6 +336,8 @@ class ControlServer:
 
     def close(self) -> None:
         """Close the socket."""
+        if not self._socket.closed:
+            remove_socket(self.endpoint)
         self._door.close()
         self._socket.close()
 

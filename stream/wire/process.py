@@ -1,8 +1,8 @@
 """The frame that every process of a run stands in: join, arm, start, report, end.
 
 A role (camera, inference, pose recorder) says what these mean for it. The process ends on the supervisor's word, when
-the role has nothing more to do, when it fails, on SIGTERM, and when the supervisor has been gone for a while; it
-closes its files in every case.
+the role has nothing more to do, when it fails, when it is interrupted (SIGTERM; started by hand also Ctrl-C and a
+closed terminal), and when the supervisor has been gone for a while; it closes its files in every case.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import contextlib
 import faulthandler
 import os
 import platform
-import signal
 import sys
 import time
 import traceback
@@ -38,9 +37,12 @@ from posestream.stream.wire.control import (
     Stop,
     Values,
 )
+from posestream.stream.wire.deaths import ThreadDeaths, ThreadDiedError
+from posestream.stream.wire.interrupts import interrupts
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event
+from posestream.stream.wire.plugins import PluginError
 
 __all__ = ["ORPHANED_S", "Ended", "FrameReader", "Observer", "Role", "RoleRun", "joining", "parse_arguments", "serve"]
 
@@ -154,15 +156,14 @@ def serve(role: Role, name: str, control: str, keys_folder: Path | None) -> int:
     context: zmq.Context[Any] = zmq.Context.instance()
     keys = load_keys(keys_folder) if keys_folder is not None else None
     link = ControlLink(context, control, joining(name), keys)
-    terminated: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: terminated.append(number))
+    asked: list[bool] = []
     try:
-        ended = RoleRun(role, link, keys, terminated).go()
+        with interrupts(lambda: asked.append(True)):
+            return RoleRun(role, link, keys, asked).go().status
     finally:
         link.close()
         stop_authenticator(context)
         context.term()
-    return ended.status
 
 
 def joining(name: str) -> Join:
@@ -187,8 +188,8 @@ class RoleRun:
         To the supervisor.
     keys
         For the role's sockets, where the run spans machines.
-    interrupts
-        Signals that asked this process to end; a handler appends to it.
+    asked
+        Not empty from when on this process was asked to end.
     observer
         Who hears how far it is.
     wait_s
@@ -202,19 +203,26 @@ class RoleRun:
         role: Role,
         link: ControlLink,
         keys: Keys | None,
-        interrupts: list[int],
+        asked: list[bool],
         *,
         observer: Observer | None = None,
         wait_s: float = ORPHANED_S,
         by_hand: str = "",
     ) -> None:
-        self._role, self._link, self._keys, self._interrupts = role, link, keys, interrupts
+        self._role, self._link, self._keys, self._asked = role, link, keys, asked
         self._observer, self._patience_s, self._by_hand = observer or Observer(), wait_s, by_hand
         self._failure: Ended | None = None
         self._stop_command: Stop | None = None
+        self._deaths = ThreadDeaths()
 
     def go(self) -> Ended:
         """Run to the end; every file is closed then, whatever happened."""
+        try:
+            return self._run()
+        finally:
+            self._deaths.close()
+
+    def _run(self) -> Ended:
         configure = self._command(Configure)
         if configure is None:
             return self._unconfigured()
@@ -222,10 +230,9 @@ class RoleRun:
         self._observer.reached("configured")
         try:
             self._link.send(self._role.arm(configure.job, self._keys))
-        except Exception as error:  # noqa: BLE001 - every end is reported
-            known = isinstance(error, self._role.usage_errors)
-            failure = self._fail(error, "usage" if known else "failure", known)
-            with contextlib.suppress(Exception):
+        except BaseException as error:  # noqa: BLE001 - every end is reported
+            failure = self._fail(error, "usage" if isinstance(error, self._role.usage_errors) else "failure")
+            with contextlib.suppress(BaseException):
                 self._role.stop()
             return failure
         self._observer.reached("armed")
@@ -235,7 +242,7 @@ class RoleRun:
         if self._stop_command is not None:
             stop = self._stop_command
             return Ended(2, "refused", stop.reason) if stop.refused else Ended(1, "stopped", stop.reason)
-        return Ended(1, "interrupted" if self._interrupts else "not joined")
+        return Ended(1, "interrupted" if self._asked else "not joined")
 
     def _armed(self) -> Ended:
         finished = started = False
@@ -246,21 +253,22 @@ class RoleRun:
                 self._role.start(start)
                 self._observer.reached("started")
                 finished = self._loop()
-        except Exception as error:  # noqa: BLE001
-            self._fail(error, "failure", isinstance(error, self._role.failures))
+        except BaseException as error:  # noqa: BLE001
+            self._fail(error, "failure")
         self._say_who_ended_it(finished)
         try:
             self._stop()
-        except Exception as error:  # noqa: BLE001
+            self._deaths.check()
+        except BaseException as error:  # noqa: BLE001
             if self._failure is None:
-                self._fail(error, "failure", isinstance(error, self._role.failures))
+                self._fail(error, "failure")
         self._report()
         self._link.send(Finished(values=self._values()))
         return self._ended(started, finished)
 
     def _say_who_ended_it(self, finished: bool) -> None:
         """Tell the run that a person has ended this process, which the run did not ask for."""
-        if self._by_hand and self._interrupts and not finished and not self._stop_command and not self._failure:
+        if self._by_hand and self._asked and not finished and not self._stop_command and not self._failure:
             text = f"ended by hand on {self._by_hand}"
             self._link.send(Failed(kind="failure", text=text, values=self._values()))
 
@@ -271,10 +279,10 @@ class RoleRun:
             return Ended(0 if started else 1, "stopped", self._stop_command.reason)
         if finished:
             return Ended(0, "finished")
-        return Ended(0, "interrupted") if self._interrupts else Ended(1, "gone")
+        return Ended(0, "interrupted") if self._asked else Ended(1, "gone")
 
     def _command(self, kind: type[T]) -> T | None:
-        while not self._orphaned() and not self._interrupts:
+        while not self._orphaned() and not self._asked:
             command = self._link.receive(0.1)
             if isinstance(command, kind):
                 return command
@@ -287,13 +295,14 @@ class RoleRun:
     def _loop(self) -> bool:
         """Report until the end; says whether the role had nothing more to do."""
         reported = 0.0
-        while not self._interrupts and not self._orphaned():
+        while not self._asked and not self._orphaned():
             if self._role.done():
                 return True
             command = self._link.receive(0.05)
             if isinstance(command, Stop):
                 self._stop_command = command
                 return False
+            self._deaths.check()
             now = time.monotonic()
             if now - reported >= STATUS_S:
                 self._report()
@@ -323,7 +332,9 @@ class RoleRun:
     def _orphaned(self) -> bool:
         return self._link.lost_s > self._patience_s
 
-    def _fail(self, error: Exception, kind: Literal["usage", "failure"], known: bool) -> Ended:
+    def _fail(self, error: BaseException, kind: Literal["usage", "failure"]) -> Ended:
+        known_errors: tuple[type[Exception], ...] = (PluginError, ThreadDiedError)
+        known = isinstance(error, known_errors + self._role.usage_errors + self._role.failures)
         text = (str(error) if known else f"{type(error).__name__}: {error}")[:TEXT_LIMIT]
         place = "".join(traceback.format_exception(error))
         self._observer.failed(place)  # first, for the supervisor looks into the log when it hears of it

@@ -3,9 +3,22 @@
 import os
 from pathlib import Path
 
-__all__ = ["DiskReserve"]
+__all__ = ["NAME", "DiskReserve", "remove_reserve"]
 
+NAME = "reserve"
+"""Of the file."""
 CHUNK_BYTES = 2**18
+
+
+def remove_reserve(folder: Path) -> None:
+    """Give back the space that a killed process has held in a folder.
+
+    Raises
+    ------
+    OSError
+        Where the file can't be removed.
+    """
+    (folder / NAME).unlink(missing_ok=True)
 
 
 class DiskReserve:
@@ -13,8 +26,8 @@ class DiskReserve:
 
     Parameters
     ----------
-    path
-        The file to make.
+    folder
+        Folder in which the file is made.
     size_bytes
         Space to hold.
 
@@ -24,9 +37,9 @@ class DiskReserve:
         Where there is not so much.
     """
 
-    def __init__(self, path: Path, size_bytes: int) -> None:
-        self._path = path
-        with path.open("wb") as file:
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        self._folder = folder
+        with (folder / NAME).open("wb") as file:
             for _ in range(0, size_bytes, CHUNK_BYTES):
                 file.write(os.urandom(CHUNK_BYTES))
 
@@ -38,4 +51,4 @@ class DiskReserve:
         OSError
             Where the file can't be removed.
         """
-        self._path.unlink(missing_ok=True)
+        remove_reserve(self._folder)

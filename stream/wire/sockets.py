@@ -13,19 +13,32 @@ import os
 import platform
 import re
 import socket as system_socket
+import stat
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from posestream.stream.wire.keys import Keys
 
-__all__ = ["RECONNECT_S", "Door", "EndpointError", "Publisher", "check_endpoint", "local_endpoint", "subscriber"]
+__all__ = [
+    "RECONNECT_S",
+    "Door",
+    "EndpointError",
+    "Publisher",
+    "check_endpoint",
+    "local_endpoint",
+    "remove_leftovers",
+    "remove_socket",
+    "subscriber",
+]
 
 MAX_SUBSCRIPTION_BYTES = 1_024
 """Topics are 80 bytes at most, but the limit holds for the commands of the CURVE handshake too, of some 300."""
@@ -40,7 +53,10 @@ RECONNECT_S = 0.2
 CONNECT_MS = 3_000
 """After this an attempt to connect that nobody answers is given up and made anew. Without it the system decides, which
 waits for minutes where a firewall drops packets, and then misses a publisher that has long been there."""
+YOUNG_S = 10.0
+"""Seconds between the making of a socket's file and the moment at which somebody must listen at it."""
 
+_MADE_BY = re.compile(r"-(\d+)-[0-9a-f]{8}$")
 _ENDPOINT = re.compile(r"^(?:tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5}|\*)|ipc://(?P<path>\S+))$")
 
 
@@ -49,13 +65,66 @@ class EndpointError(Exception):
 
 
 def local_endpoint(purpose: str) -> str:
-    """Address of this machine alone, unused until now: `ipc` on POSIX, a free loopback port on Windows."""
+    """Address of this machine alone, unused until now: `ipc` on POSIX, a free loopback port on Windows.
+
+    Raises
+    ------
+    EndpointError
+        Where the folder of such sockets is not this user's alone.
+    """
     if sys.platform == "win32":  # pyzmq's wheels have no ipc there
         return "tcp://127.0.0.1:*"
-    # A second bind would take an ipc path over in silence, so each is new; the system's limit is 107 characters.
-    folder = Path(tempfile.gettempdir()) / f"posestream-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return f"ipc://{folder / f'{purpose[:24]}-{uuid.uuid4().hex[:12]}'}"
+    folder = _socket_folder()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise EndpointError(
+                f"{folder} is another user's, or no folder: remove it, or set TMPDIR to a folder of yours"
+            )
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise EndpointError(f"{folder}, the folder of local sockets, can't be used: {error.strerror}") from error
+    # A second bind would take an ipc path over in silence, so each is new; the limit is 103 characters on macOS.
+    return f"ipc://{folder / f'{purpose[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}'}"
+
+
+def _socket_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"posestream-{os.getuid() if sys.platform != 'win32' else ''}"
+
+
+def remove_leftovers() -> None:
+    """Remove local sockets of this user's that processes left which were killed; nobody may listen at them.
+
+    Their names say which process made them. One that runs is left in peace; a process of another container, which may
+    share the folder, is not seen, so each socket is tried, too.
+    """
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):  # no folder, or one that is not ours
+        for path in _socket_folder().iterdir():
+            found, made_by = path.lstat(), _MADE_BY.search(path.name)
+            if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            if (made_by is None or not psutil.pid_exists(int(made_by[1]))) and _refuses(path):
+                path.unlink(missing_ok=True)
+
+
+def _refuses(path: Path) -> bool:
+    """Whether nobody listens at a socket; one that was made a moment ago may yet be listened at."""
+    if abs(time.time() - path.lstat().st_mtime) < YOUNG_S:
+        return False
+    with system_socket.socket(system_socket.AF_UNIX, system_socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) == errno.ECONNREFUSED
+
+
+def remove_socket(endpoint: str) -> None:
+    """Remove the file of an `ipc` address that was bound here; before its socket is closed, while it is surely ours."""
+    if endpoint.startswith("ipc://"):
+        with contextlib.suppress(OSError):
+            Path(endpoint.removeprefix("ipc://")).unlink()
 
 
 def check_endpoint(endpoint: str, *, bind: bool, keys: Keys | None) -> None:
@@ -326,6 +395,8 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket; what waits for readers that still read goes out within two seconds."""
+        if not self._socket.closed:
+            remove_socket(self.endpoint)
         self._door.close()
         self._socket.close()
 

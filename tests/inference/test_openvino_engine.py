@@ -18,7 +18,7 @@ from posestream.inference.openvino_graph import GRAPH_FILE, fixed, read_graph
 from posestream.inference.tensorflow_engine import TensorFlowEngine
 
 SHAPES = [(240, 320, "gray8"), (240, 320, "rgb24"), (243, 321, "bgr24"), (243, 321, "gray8")]
-BATCHES = (1, 8)
+BATCHES = (1, 3)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def graph_times(cache: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(("height", "width", "pixel_format"), SHAPES)
 def test_float32_is_tensorflow(bundle, rng, height, width, pixel_format) -> None:
-    frames = rng.integers(0, 256, (8, height, width, 1 if pixel_format == "gray8" else 3), dtype=np.uint8)
+    frames = rng.integers(0, 256, (3, height, width, 1 if pixel_format == "gray8" else 3), dtype=np.uint8)
     poses = {}
     for make in (TensorFlowEngine, OpenVinoEngine):
         engine = make(bundle)
@@ -105,6 +105,18 @@ def test_without_a_place_to_keep_it(bundle: ModelBundle, tmp_path: Path, monkeyp
     engine.prepare(48, 64, "gray8", [1])
     assert "not kept" in caplog.text
     assert engine.run(rng.integers(0, 256, (1, 48, 64, 1), dtype=np.uint8)).shape == (1, 3, 3)
+
+
+def test_what_the_conversion_lacks_is_a_sentence(bundle: ModelBundle, tmp_path: Path, monkeypatch) -> None:
+    import keras
+
+    def lacks(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'scipy'")
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(keras.Model, "export", lacks)
+    with pytest.raises(ModelError, match="cannot be converted for OpenVINO: No module named 'scipy'"):
+        OpenVinoEngine(bundle).prepare(48, 64, "gray8", [1])
 
 
 def test_what_cannot_run_says_why(bundle: ModelBundle) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from posestream.inference.batcher import Batcher, Mode
 from posestream.inference.engine import Precision
+from posestream.inference.guarded import GuardedEngine, engine_guard
 from posestream.inference.pipeline import Pipeline
 from posestream.inference.pose_publisher import PosePublisher
 from posestream.inference.receiver import Receiver
@@ -47,6 +48,12 @@ class ToldEngine:
         self.fail_after = 10**9
         self.batches: list[int] = []
 
+    @staticmethod
+    def poses(pixels: np.ndarray) -> np.ndarray:
+        poses = np.full((len(pixels), 2, 3), 0.5, np.float32)
+        poses[..., :2] = pixels[:, None, None]
+        return poses
+
     def prepare(self, *_: object, **__: object) -> None:
         return
 
@@ -55,7 +62,7 @@ class ToldEngine:
         if len(self.batches) >= self.fail_after:
             raise RuntimeError("the engine broke")
         self.batches.append(len(frames))
-        return np.broadcast_to(frames[:, 0, 0, 0][:, None, None].astype(np.float32), (len(frames), 2, 3)).copy()
+        return self.poses(frames[:, 0, 0, 0])
 
 
 class Rig:
@@ -75,7 +82,13 @@ class Rig:
         )
         self.receiver = Receiver(context, "s", [info], self.batcher, self.publisher, None)
         self.engine = ToldEngine()
-        self.pipeline = Pipeline(self.engine, self.batcher, self.receiver, self.publisher, {})
+        self.pipeline = Pipeline(
+            GuardedEngine(self.engine, ("a", "b"), engine_guard("told")),
+            self.batcher,
+            self.receiver,
+            self.publisher,
+            {},
+        )
         self.reader = subscriber(
             context, [self.publisher.endpoint], ["pose/", "event/", "hello/"], queue_bytes=10**7, message_bytes=10**3
         )
@@ -124,7 +137,7 @@ class Rig:
             assert self.reader.poll(5_000)
             match self.decoder.decode(self.reader.recv_multipart()):
                 case Pose(header=header, keypoints=keypoints):
-                    assert (keypoints == header.frame_seq % 256).all()
+                    assert (keypoints[:, :2] == header.frame_seq % 256).all()
                     posed.append(header.frame_seq)
                 case Event(name=name, data={"cause": str(cause), "first_seq": int(first), "last_seq": int(last)}) if (
                     name == SKIPPED
@@ -196,7 +209,7 @@ def test_an_engine_that_fails_leaves_every_frame_explained(rigs) -> None:
     rig.pipeline.start()
     rig.send(*range(60))
     until(lambda: rig.receiver.received["top"] == 60 and rig.pipeline.error is not None)
-    assert str(rig.pipeline.error) == "the engine broke"
+    assert str(rig.pipeline.error) == 'engine "told" raised RuntimeError in run: the engine broke'
     posed, skipped = rig.fates()
     assert skipped["engine-error"]
     assert sorted([*posed, *(seq for run in skipped.values() for seq in run)]) == list(range(60))

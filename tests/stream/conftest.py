@@ -9,6 +9,7 @@ import pytest
 
 from ..support.networks import BODYPARTS, random_bundle
 from ..support.runs import ARENA, POSESTREAM, Running, children_of, free_endpoint, wait_for_processes
+from ..support.trouble_plugins import install
 from ..support.videos import encode_video, frames_in, write_video
 
 __all__ = [
@@ -31,6 +32,12 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "random"
     random_bundle().save(folder, "float16")
     return folder
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which a camera and an engine are installed that misbehave as they are told."""
+    return install(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture

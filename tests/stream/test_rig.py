@@ -51,6 +51,13 @@ def test_the_backends_keys_stand_beside_the_cameras() -> None:
     assert rig.cameras["top"].timeout_s == 2
 
 
+def named(*names: str) -> dict:
+    return {"cameras": {name: {"backend": "file"} for name in names}}
+
+
+TAKEN = ("reserve", "Reserve", "logs", "before-recovery", "manifest")
+
+
 @pytest.mark.parametrize(
     ("tables", "texts"),
     [
@@ -92,6 +99,16 @@ def test_the_backends_keys_stand_beside_the_cameras() -> None:
         (viewed(mask={"polygons": [[[0, 0], [1, 1]]]}), ["cameras.top.view.mask.polygons.0", "at least 3"]),
         (viewed(mask={"value": 3}), ["cameras.top.view.mask", "either polygons or an image"]),
         (CAMERA | {"network": {"poses": "localhost"}}, ["network.poses", "tcp://127.0.0.1:5557"]),
+        *((named(name), [f"cameras.{name}", "the session folder has a file or folder of that name"]) for name in TAKEN),
+        *((named(name), [f"cameras.{name}", "on Windows it is a device"]) for name in ("con", "NUL", "Com1", "lpt9")),
+        (named("-top"), ["cameras.-top", "does not begin with -"]),
+        (named("top."), ["cameras.top.", "a name is 1 to 48 letters"]),
+        (named("top", "Top", "side"), ["cameras.top, cameras.Top: their names differ by case alone"]),
+        (named("top\n"), ["has the character U+000A"]),
+        (CAMERA | {"session": {"name": "x\n"}}, ['session.name has the character U+000A in "x\\n"']),
+        (CAMERA | {"session": {"output": "a\0b"}}, ['session.output has the character U+0000 in "a\\x00b"']),
+        (CAMERA | {"recording": {"options": {"x": ["\x1b"]}}}, ["recording.options.x.0 has the character U+001B"]),
+        (CAMERA | {"session": {"output": "\udcff"}}, ["session.output has the character U+DCFF"]),
     ],
 )
 def test_what_is_not_understood_is_named(tables: dict, texts: list[str]) -> None:

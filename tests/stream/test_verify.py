@@ -416,6 +416,13 @@ def test_recovering_keeps_what_the_run_still_wrote_of_its_summary(session: Path)
     assert summary["cameras"]["top"]["gaps"] == {"count": 2, "ms": 40}
 
 
+def test_space_that_a_killed_process_held_is_given_back_to_a_closed_session(session: Path) -> None:
+    (session / "top" / "reserve").write_bytes(b"x")
+    assert recover_session(session) == ["top/reserve, a leftover, was removed"]
+    assert recover_session(session) == []
+    assert not (session / "top" / "reserve").exists()
+
+
 def test_a_session_that_is_being_written_is_left_alone(session: Path) -> None:
     open_again(session, seconds_ago=1)
     with pytest.raises(StillRunningError, match="wait until the run has ended"):
