@@ -153,8 +153,10 @@ def verify(session: Path, as_json: bool) -> None:
             click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
         for problem in found["problems"]:
             click.echo(f"problem: {problem}")
-        click.echo("refuted" if found["problems"] else "proved: every frame is accounted for")
-    sys.exit(FAILED if found["problems"] else OK)
+        for text in found["not_provable"]:
+            click.echo(f"not provable: {text}")
+        click.echo(_verdict(found))
+    sys.exit(OK if found["proved"] else FAILED)
 
 
 @main.command()
@@ -162,14 +164,15 @@ def verify(session: Path, as_json: bool) -> None:
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
     from posestream.stream.lock import InUseError
-    from posestream.stream.recover import StillRunningError, recover_session
+    from posestream.stream.manifest import ManifestError
+    from posestream.stream.recover import recover_session
     from posestream.stream.verify import NoSessionError
 
     try:
         done = recover_session(session)
-    except (NoSessionError, StillRunningError, InUseError) as error:
+    except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
-    except OSError as error:
+    except (OSError, ManifestError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
     for text in done or ["nothing to do: the session was closed"]:
         click.echo(text)
@@ -619,6 +622,14 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
     except (OSError, SystemExit):  # nobody reads it, and rich ends the program then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(outcome.status)
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["problems"]:
+        return "refuted"
+    if not found["proved"]:
+        return "not proved: nothing was found wrong, but not everything can be shown"
+    return "proved: every frame is accounted for, and every file is as it was when the session was closed"
 
 
 def _named(model: Path) -> str:

@@ -17,6 +17,8 @@ import msgspec
 import zmq
 
 from posestream.stream.children import Child, turned_away
+from posestream.stream.events import EVENTS
+from posestream.stream.progress import Progress
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
@@ -165,6 +167,7 @@ class Supervisor:
         finally:
             for child in self._children:
                 child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
+            self._session.release()
             self._session.let_go()
             control.close()
             stop_authenticator(context)
@@ -318,7 +321,7 @@ class Supervisor:
         try:
             session.begin(self._details())
             self._reserve = DiskReserve(session.folder, RESERVE_BYTES)
-            self._event_log = LineWriter(session.folder / "events.jsonl")
+            self._event_log = LineWriter(session.folder / EVENTS)
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
         for name, info in self._streams().items():
@@ -477,6 +480,8 @@ class Supervisor:
         )
         if self._rig.inference is not None and self._rig.inference.backfill and not self._gone:
             result = self._backfill(result)
+        if not self._gone:
+            self._write_manifest(result)
         return Outcome(session.folder, result)
 
     def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -509,6 +514,30 @@ class Supervisor:
             summary |= {"problems": self._problems, "exit_status": 1}
             write_json(folder / "summary.json", summary)
         return summary
+
+    def _write_manifest(self, result: dict[str, Any]) -> None:
+        """Write last of all what every file is; Ctrl-C skips it."""
+        from posestream.stream.manifest import write_manifest
+
+        folder, began, self._interrupts = self._session.folder, time.monotonic(), 0
+        self._display.phase("writing the manifest")
+
+        def show(done: int, total: int) -> None:
+            if self._interrupts:
+                raise InterruptedError
+            seconds = time.monotonic() - began
+            if seconds > SHOW_S:  # most are written at once
+                done_mib, total_mib = done // 2**20, total // 2**20
+                values = Progress("manifest", done_mib, total_mib, seconds).values
+                self._display.progress({"manifest": values["manifest"] | {"unit": "MiB"}})
+
+        try:
+            write_manifest(folder, self._session.id, "run", show)
+        except InterruptedError:
+            self._display.phase(f"no manifest was written; write it with: posestream recover {folder}")
+        except OSError as error:
+            result["problems"] = [*result["problems"], f"{folder}: the manifest can't be written: {error.strerror}"]
+            result["exit_status"] = 1
 
     # What every phase does.
 

@@ -5,7 +5,7 @@ camera's own numbers, and against each other.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.check_session import check_session
+from posestream.stream.manifest import ManifestError, compare, cut_off, read_manifest
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.tables import (
@@ -24,11 +26,16 @@ from posestream.stream.tables import (
     skipped_frames,
 )
 from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
+from posestream.stream.wire.locks import writers
 from posestream.stream.wire.tables import BACKFILLED_COLUMNS, FrameState, PoseState
 
 __all__ = ["NoSessionError", "backfill_was_cut_off", "load_session", "verify_session"]
 
 Indices = NDArray[np.int64]
+NAMED_FILES = 4
+CHECKSUM = "crc32"
+"""Column of `frames.csv`, where a session has it."""
+NO_MANIFEST = "there is no manifest: nothing shows that poses, times, events and settings are those that were recorded"
 
 
 class NoSessionError(Exception):
@@ -68,7 +75,9 @@ def verify_session(folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON: `problems`, a sentence each (none where all is well), and counts by camera.
+        JSON: `proved`, whether every frame is accounted for and every file is as the run left it; `problems`, a
+        sentence each; `not_provable`, a sentence for each thing that nothing shows, as where a session has no manifest;
+        and counts by camera.
 
     Raises
     ------
@@ -76,20 +85,87 @@ def verify_session(folder: Path) -> dict[str, Any]:
         Where the folder is no session.
     """
     session = load_session(folder)
-    problems: list[str] = []
+    try:
+        alive = writers(folder)
+    except OSError as error:
+        alive, not_provable = [], [f"nobody can tell whether the session is still being recorded: {error}"]
+    else:
+        not_provable = []
+    if alive:
+        problem = f"the session is being recorded or changed by {', '.join(alive)}; verify it when that has ended"
+        return _result(session, [problem], [], {})
+    problems, unproved = _manifest(folder, session)
+    not_provable += unproved
     if session["state"] == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")
     if backfill_was_cut_off(session):
         problems.append(f"a backfill runs or was cut off; it goes on with: posestream backfill {folder}")
     problems += [f"{log.name} was cut short in its last line" for log in cut_tables(folder)]
+    problems += check_session(folder, session)
     cameras: dict[str, Any] = {}
     for name, details in session["cameras"].items():
-        if session["rig"]["cameras"][name]["remote"]:
+        if session["rig"]["cameras"].get(name, {}).get("remote"):
+            not_provable.append(f"camera {name}: its frames and video are on another machine")
             continue
         said = _camera_summary(folder / "summary.json", name)
         found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
         problems += [f"camera {name}: {problem}" for problem in found]
-    return {"session": session["id"], "state": session["state"], "problems": problems, "cameras": cameras}
+    return _result(session, problems, not_provable, cameras)
+
+
+def _result(
+    session: dict[str, Any], problems: list[str], not_provable: list[str], cameras: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "session": session["id"],
+        "state": session["state"],
+        "proved": not problems and not not_provable,
+        "problems": list(dict.fromkeys(problems)),
+        "not_provable": not_provable,
+        "cameras": cameras,
+    }
+
+
+def _manifest(folder: Path, session: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Hold the files against the manifest; gives what is wrong, and what can't be proved."""
+    try:
+        manifest = read_manifest(folder)
+        if manifest is None:
+            gone = session.get("manifest") and session["state"] != "recording"
+            text = "manifest.json is missing: the run was cut off before it was written, or somebody removed it"
+            return [f"{text}; write one with: posestream recover {folder}"] if gone else [], [NO_MANIFEST]
+        found = compare(folder, manifest)
+    except (ManifestError, OSError) as error:
+        return [str(error)], [NO_MANIFEST]
+    unsure = cut_off(manifest, found)
+    problems = found.without(unsure).sentences()
+    if manifest.session != session["id"]:
+        problems.append("manifest.json is of another session")
+    for doubt in manifest.altered:
+        problems.append(f"{_named(doubt.files)}: changed by others before {doubt.by} wrote anew on {doubt.when}")
+    unproved = [f"{_named(unsure)}: written by a {manifest.writing} that was cut off"] if unsure else []
+    for doubt in manifest.unguarded:
+        guarded = _with_checksums(folder, session)
+        if files := [name for name in doubt.files if name not in guarded]:
+            unproved.append(f"{_named(files)}: nothing shows how they were before {doubt.when}, when {doubt.by} ended")
+    return problems, unproved
+
+
+def _with_checksums(folder: Path, session: dict[str, Any]) -> set[str]:
+    """Videos whose packets have checksums in the frame table, which the run wrote with them."""
+    found = set()
+    for name, details in session["cameras"].items():
+        table = folder / name / "frames.csv"
+        if details.get("video") and table.is_file():
+            with table.open(encoding="utf-8", errors="replace") as file:
+                if CHECKSUM in file.readline().strip().split(","):
+                    found.add(f"{name}/{details['video']}")
+    return found
+
+
+def _named(files: Sequence[str]) -> str:
+    shown = ", ".join(files[:NAMED_FILES])
+    return shown if len(files) <= NAMED_FILES else f"{shown} and {len(files) - NAMED_FILES} more files"
 
 
 def _camera_summary(path: Path, camera: str) -> dict[str, Any]:
