@@ -135,7 +135,8 @@ def _events(folder: Path, session: dict[str, Any], summary: dict[str, Any]) -> I
         return
     if strangers := sum(event.get("session") != session["id"] for event in events):
         yield f"{EVENTS}: {strangers} events are of another session"
-    counts, said = Counter(event["name"] for event in events), summary.get("events")
+    counts = Counter(event["name"] for event in events)
+    said: Any = summary.get("events")
     for name in sorted(counts.keys() | said.keys()) if isinstance(said, dict) else ():
         if counts[name] != said.get(name, 0):
             yield f"summary.json says {said.get(name, 0)} events {name}, {EVENTS} has {counts[name]}"

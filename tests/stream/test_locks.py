@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
 from posestream.stream.wire.locks import InUseError, writer_lock, writers
 
-from .conftest import children_of, wait_for_processes
+from ..support.runs import children_of, wait_for_processes
+from ..support.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -34,13 +34,6 @@ stall = [0.5, 3600.0]
 timeout_s = 600
 """
 QUIET_S = 6.0
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def quiet(folder: Path) -> bool:

@@ -10,10 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from posestream.stream.manifest import write_manifest
+from posestream.stream.backfill import Backfill
+from posestream.stream.manifest import Renewal, write_manifest
+from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
 
-from .conftest import POSESTREAM, free_endpoint, write_video
+from ..support.runs import POSESTREAM, free_endpoint
+from ..support.videos import write_video
 
 pytestmark = pytest.mark.timeout(300)
 RIG = """
@@ -114,7 +117,8 @@ def film(session: Path, order: Callable[[list[Any]], list[Any]]) -> None:
             times.append(round(frame.pts * frame.time_base * 1_000_000))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=20, options={"preset": "ultrafast", "crf": "20", "bf": "0"})
-        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape, "yuv420p"
+        stream.height, stream.width = pictures[0].shape[0], pictures[0].shape[1]
+        stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1_000_000)
         for pts, picture in zip(times, order(pictures), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="gray8").reformat(format="yuv420p")
@@ -129,7 +133,7 @@ def swap_poses(session: Path, camera: str = "top") -> None:
     [h5] = top.glob("video*.h5")
 
     def swap(cells: pd.DataFrame) -> None:
-        keypoints = [name for name in cells if name.endswith(("_x", "_y", "_likelihood"))]
+        keypoints = [name for name in map(str, cells) if name.endswith(("_x", "_y", "_likelihood"))]
         cells.loc[[1, 4], keypoints] = cells.loc[[4, 1], keypoints].to_numpy()
 
     seq = pd.read_csv(top / "poses.csv")["frame_seq"].astype(int)
@@ -152,9 +156,14 @@ def nudge(text: list[str]) -> None:
     text[place] = f"{index},{float(first) + 1},{rest}"
 
 
-def hour(session: Path, camera: str) -> None:
-    add(session / camera / "frames.csv", TIMES, HOUR_NS)
-    add(session / camera / "poses.csv", STAGES, HOUR_NS)
+def hour(session: Path, camera: str, hours: int = 1) -> None:
+    add(session / camera / "frames.csv", TIMES, hours * HOUR_NS)
+    add(session / camera / "poses.csv", STAGES, hours * HOUR_NS)
+
+
+def swap_exposures(session: Path) -> None:
+    add(session / "top" / "frames.csv", TIMES, 10**8, [9])
+    add(session / "top" / "frames.csv", TIMES, -(10**8), [10])
 
 
 def without_camera(session: Path) -> None:
@@ -256,10 +265,7 @@ MANIPULATIONS: dict[str, tuple[Change, str | None]] = {
     ),
     # Times
     "times moved by an hour": (lambda s: hour(s, "top"), "are not within the session's"),
-    "times moved back by an hour": (
-        lambda s: [add(s / "top/frames.csv", TIMES, -HOUR_NS), add(s / "top/poses.csv", STAGES, -HOUR_NS)],
-        "are not within the session's",
-    ),
+    "times moved back by an hour": (lambda s: hour(s, "top", -1), "are not within the session's"),
     "wall clock moved by an hour": (
         lambda s: add(s / "top/frames.csv", ["wall_ns"], HOUR_NS),
         "is not that of the clocks in session.json",
@@ -272,10 +278,7 @@ MANIPULATIONS: dict[str, tuple[Change, str | None]] = {
         lambda s: add(s / "top/frames.csv", ["captured_ns", "wall_ns"], -(10**7), [9]),
         "captured_ns and pts_us of 1 frames disagree",
     ),
-    "two exposures swapped": (
-        lambda s: [add(s / "top/frames.csv", TIMES, by * 5 * 10**7, [row]) for row, by in ((9, 1), (10, -1))],
-        "captured_ns goes back",
-    ),
+    "two exposures swapped": (swap_exposures, "captured_ns goes back"),
     "one arrival edited": (
         lambda s: add(s / "top/frames.csv", ["arrived_ns"], -(10**7), [9]),
         "before they were captured",
@@ -430,8 +433,6 @@ def test_a_manifest_of_another_session_or_none_at_all_is_named(session: Path) ->
 
 
 def test_recover_writes_the_manifest_that_is_missing_and_says_what_it_can_not_prove(session: Path) -> None:
-    from posestream.stream.recover import recover_session
-
     (session / "manifest.json").unlink()
     assert recover_session(session) == ["manifest.json was written"]
     found = verify_session(session)
@@ -441,13 +442,18 @@ def test_recover_writes_the_manifest_that_is_missing_and_says_what_it_can_not_pr
     assert recover_session(session) == []
 
 
-def test_a_backfill_renews_what_it_wrote_and_launders_nothing(session: Path) -> None:
-    from posestream.stream.backfill import Backfill
+def stopping_backfill(session: Path, camera: str | None = None) -> Backfill:
+    """A backfill that ends after its first batch."""
+    work = Backfill(session, camera=camera, batch_size=1, show=lambda _: stop())
+    stop = work.stop
+    return work
 
+
+def test_a_backfill_renews_what_it_wrote_and_launders_nothing(session: Path) -> None:
     wanted = int((pd.read_csv(session / "side" / "frames.csv")["pose"] == "none").sum())
     lines(session / "events.jsonl", lambda text: text.pop())  # not written by a backfill
     add(session / "side" / "frames.csv", ["wall_ns"], 1)  # written by it
-    work = Backfill(session, camera="side", batch_size=1, show=lambda _: work.stop())
+    work = stopping_backfill(session, "side")
     problems = work.run()["problems"]
     assert any("events.jsonl differs from the manifest" in problem for problem in problems)
     assert any("side/frames.csv differs from the manifest" in problem for problem in problems)
@@ -458,18 +464,13 @@ def test_a_backfill_renews_what_it_wrote_and_launders_nothing(session: Path) -> 
 
 
 def test_after_a_backfill_a_sound_session_is_proved(session: Path) -> None:
-    from posestream.stream.backfill import Backfill
-
-    work = Backfill(session, batch_size=1, show=lambda _: work.stop())
+    work = stopping_backfill(session)
     assert work.run()["backfilled"] > 0
     found = verify_session(session)
     assert (found["problems"], found["not_provable"], found["proved"]) == ([], [], True)
 
 
 def test_what_a_backfill_that_was_killed_wrote_is_not_called_proved(session: Path) -> None:
-    from posestream.stream.manifest import Renewal
-    from posestream.stream.recover import recover_session
-
     Renewal(session, "backfill").begin()
     record(session / "session.json", lambda value: value.update(backfill={"state": "running"}))
     swap_poses(session)  # which no backfill does

@@ -392,8 +392,8 @@ def test_frames_without_rows_are_numbered_by_the_poses_that_have_their_times(ses
         late = table[columns[0]] >= 112
         table.loc[late, columns] += 2
         if name == "poses.csv":
-            stamps = {column: 1_139_500_000 for column in table if column.endswith("_ns")}
-            lost = table[late].iloc[:1].assign(frame_seq=112, device_id=np.nan, **stamps)
+            lost = table[late].iloc[:1].assign(frame_seq=112, device_id=np.nan)
+            lost[[column for column in map(str, table) if column.endswith("_ns")]] = 1_139_500_000
             table = pd.concat([table[~late], lost, table[late]]).astype({"device_id": "Int64"})
             table["pose_seq"] = range(len(table))
         table.to_csv(top / name, index=False)
