@@ -5,7 +5,7 @@ camera's own numbers, and against each other.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.check_manifest import check_manifest
 from posestream.stream.check_session import check_session
-from posestream.stream.manifest import ManifestError, compare, cut_off, read_manifest
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.tables import (
@@ -32,10 +32,6 @@ from posestream.stream.wire.tables import BACKFILLED_COLUMNS, FrameState, PoseSt
 __all__ = ["NoSessionError", "backfill_was_cut_off", "load_session", "verify_session"]
 
 Indices = NDArray[np.int64]
-NAMED_FILES = 4
-CHECKSUM = "crc32"
-"""Column of `frames.csv`, where a session has it."""
-NO_MANIFEST = "there is no manifest: nothing shows that poses, times, events and settings are those that were recorded"
 
 
 class NoSessionError(Exception):
@@ -94,7 +90,7 @@ def verify_session(folder: Path) -> dict[str, Any]:
     if alive:
         problem = f"the session is being recorded or changed by {', '.join(alive)}; verify it when that has ended"
         return _result(session, [problem], [], {})
-    problems, unproved = _manifest(folder, session)
+    problems, unproved = check_manifest(folder, session)
     not_provable += unproved
     if session["state"] == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")
@@ -124,48 +120,6 @@ def _result(
         "not_provable": not_provable,
         "cameras": cameras,
     }
-
-
-def _manifest(folder: Path, session: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Hold the files against the manifest; gives what is wrong, and what can't be proved."""
-    try:
-        manifest = read_manifest(folder)
-        if manifest is None:
-            gone = session.get("manifest") and session["state"] != "recording"
-            text = "manifest.json is missing: the run was cut off before it was written, or somebody removed it"
-            return [f"{text}; write one with: posestream recover {folder}"] if gone else [], [NO_MANIFEST]
-        found = compare(folder, manifest)
-    except (ManifestError, OSError) as error:
-        return [str(error)], [NO_MANIFEST]
-    unsure = cut_off(manifest, found)
-    problems = found.without(unsure).sentences()
-    if manifest.session != session["id"]:
-        problems.append("manifest.json is of another session")
-    for doubt in manifest.altered:
-        problems.append(f"{_named(doubt.files)}: changed by others before {doubt.by} wrote anew on {doubt.when}")
-    unproved = [f"{_named(unsure)}: written by a {manifest.writing} that was cut off"] if unsure else []
-    for doubt in manifest.unguarded:
-        guarded = _with_checksums(folder, session)
-        if files := [name for name in doubt.files if name not in guarded]:
-            unproved.append(f"{_named(files)}: nothing shows how they were before {doubt.when}, when {doubt.by} ended")
-    return problems, unproved
-
-
-def _with_checksums(folder: Path, session: dict[str, Any]) -> set[str]:
-    """Videos whose packets have checksums in the frame table, which the run wrote with them."""
-    found = set()
-    for name, details in session["cameras"].items():
-        table = folder / name / "frames.csv"
-        if details.get("video") and table.is_file():
-            with table.open(encoding="utf-8", errors="replace") as file:
-                if CHECKSUM in file.readline().strip().split(","):
-                    found.add(f"{name}/{details['video']}")
-    return found
-
-
-def _named(files: Sequence[str]) -> str:
-    shown = ", ".join(files[:NAMED_FILES])
-    return shown if len(files) <= NAMED_FILES else f"{shown} and {len(files) - NAMED_FILES} more files"
 
 
 def _camera_summary(path: Path, camera: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from posestream.stream.backfill import Backfill
 from posestream.stream.manifest import Renewal, write_manifest
 from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
+from posestream.stream.video_times import decoded_times_us
 
 from ..support.runs import POSESTREAM, free_endpoint
 from ..support.videos import write_video
@@ -31,14 +32,14 @@ backend = "synthetic"
 width = 640
 height = 480
 rate_hz = 12.0
-frames = 150
+frames = 300
 buffers = 1000
 [cameras.side]
 backend = "synthetic"
 width = 640
 height = 480
-rate_hz = 20.0
-frames = 250
+rate_hz = 3.0
+frames = 75
 seed = 1
 buffers = 1000
 [inference]
@@ -109,18 +110,16 @@ def film(session: Path, order: Callable[[list[Any]], list[Any]]) -> None:
 
     import av
 
-    path, times = session / "top" / "video.mp4", []
+    path = session / "top" / "video.mp4"
+    times, _ = decoded_times_us(path)
     with av.open(str(path)) as container:
-        pictures = []
-        for frame in container.decode(video=0):
-            pictures.append(frame.to_ndarray(format="gray8"))
-            times.append(round(frame.pts * frame.time_base * 1_000_000))
+        pictures = [frame.to_ndarray(format="gray8") for frame in container.decode(video=0)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=20, options={"preset": "ultrafast", "crf": "20", "bf": "0"})
         stream.height, stream.width = pictures[0].shape[0], pictures[0].shape[1]
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1_000_000)
-        for pts, picture in zip(times, order(pictures), strict=True):
+        for pts, picture in zip(times.tolist(), order(pictures), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="gray8").reformat(format="yuv420p")
             frame.pts, frame.time_base = pts, Fraction(1, 1_000_000)
             container.mux(stream.encode(frame))
@@ -438,7 +437,7 @@ def test_recover_writes_the_manifest_that_is_missing_and_says_what_it_can_not_pr
     found = verify_session(session)
     assert found["problems"] == []
     assert not found["proved"]
-    assert [text for text in found["not_provable"] if "when recover ended" in text]
+    assert [text for text in found["not_provable"] if "the run was cut off" in text]
     assert recover_session(session) == []
 
 
@@ -477,4 +476,4 @@ def test_what_a_backfill_that_was_killed_wrote_is_not_called_proved(session: Pat
     recover_session(session)
     found = verify_session(session)
     assert any("top/poses.csv differs from the manifest" in text for text in found["problems"])
-    assert any("session.json" in text and "when backfill ended" in text for text in found["not_provable"])
+    assert any("session.json" in text and "a backfill was cut off" in text for text in found["not_provable"])
