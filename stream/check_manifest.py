@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from posestream.stream.manifest import ManifestError, compare, cut_off, read_manifest
+from posestream.stream.manifest import ManifestError, Show, compare, cut_off, read_manifest
 
 __all__ = ["check_manifest"]
 
@@ -14,7 +14,7 @@ CHECKSUM = "crc32"
 NO_MANIFEST = "there is no manifest: nothing shows that poses, times, events and settings are those that were recorded"
 
 
-def check_manifest(folder: Path, session: dict[str, Any]) -> tuple[list[str], list[str]]:
+def check_manifest(folder: Path, session: dict[str, Any], show: Show | None = None) -> tuple[list[str], list[str]]:
     """Hold the files of a session against its manifest.
 
     Parameters
@@ -23,6 +23,8 @@ def check_manifest(folder: Path, session: dict[str, Any]) -> tuple[list[str], li
         The session folder.
     session
         Its `session.json`.
+    show
+        Called as files are read.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def check_manifest(folder: Path, session: dict[str, Any]) -> tuple[list[str], li
             gone = session.get("manifest") and session["state"] != "recording"
             text = "manifest.json is missing: the run was cut off before it was written, or somebody removed it"
             return [f"{text}; write one with: posestream recover {folder}"] if gone else [], [NO_MANIFEST]
-        found = compare(folder, manifest)
+        found = compare(folder, manifest, show)
     except (ManifestError, OSError) as error:
         return [str(error)], [NO_MANIFEST]
     unsure = cut_off(manifest, found)

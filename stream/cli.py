@@ -140,10 +140,13 @@ def keys(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
+    from posestream.stream.display import TerminalDisplay
+    from posestream.stream.progress import reading
     from posestream.stream.verify import NoSessionError, verify_session
 
     try:
-        found = verify_session(session)
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            found = verify_session(session, reading("files", display.progress))
     except NoSessionError as error:
         _fail(str(error), WRONG_USE)
     if as_json:
@@ -163,13 +166,16 @@ def verify(session: Path, as_json: bool) -> None:
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
+    from posestream.stream.display import TerminalDisplay
     from posestream.stream.lock import InUseError
     from posestream.stream.manifest import ManifestError
+    from posestream.stream.progress import reading
     from posestream.stream.recover import recover_session
     from posestream.stream.verify import NoSessionError
 
     try:
-        done = recover_session(session)
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            done = recover_session(session, reading("files", display.progress))
     except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
     except (OSError, ManifestError) as error:

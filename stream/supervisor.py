@@ -18,7 +18,7 @@ import zmq
 
 from posestream.stream.children import Child, turned_away
 from posestream.stream.events import EVENTS
-from posestream.stream.progress import Progress
+from posestream.stream.progress import reading
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
@@ -519,17 +519,14 @@ class Supervisor:
         """Write last of all what every file is; Ctrl-C skips it."""
         from posestream.stream.manifest import write_manifest
 
-        folder, began, self._interrupts = self._session.folder, time.monotonic(), 0
+        folder, self._interrupts = self._session.folder, 0
         self._display.phase("writing the manifest")
+        tell = reading("manifest", self._display.progress)
 
         def show(done: int, total: int) -> None:
             if self._interrupts:
                 raise InterruptedError
-            seconds = time.monotonic() - began
-            if seconds > SHOW_S:  # most are written at once
-                done_mib, total_mib = done // 2**20, total // 2**20
-                values = Progress("manifest", done_mib, total_mib, seconds).values
-                self._display.progress({"manifest": values["manifest"] | {"unit": "MiB"}})
+            tell(done, total)
 
         try:
             write_manifest(folder, self._session.id, "run", show)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.check_manifest import check_manifest
 from posestream.stream.check_session import check_session
+from posestream.stream.manifest import Show
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.tables import (
@@ -60,13 +61,15 @@ def backfill_was_cut_off(session: dict[str, Any]) -> bool:
     return bool(session.get("backfill", {}).get("state") == "running")
 
 
-def verify_session(folder: Path) -> dict[str, Any]:
+def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
     """Verify a session.
 
     Parameters
     ----------
     folder
         The session folder.
+    show
+        Called as its files are read for the manifest.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def verify_session(folder: Path) -> dict[str, Any]:
     if alive:
         problem = f"the session is being recorded or changed by {', '.join(alive)}; verify it when that has ended"
         return _result(session, [problem], [], {})
-    problems, unproved = check_manifest(folder, session)
+    problems, unproved = check_manifest(folder, session, show)
     not_provable += unproved
     if session["state"] == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")

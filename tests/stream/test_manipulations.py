@@ -477,3 +477,20 @@ def test_what_a_backfill_that_was_killed_wrote_is_not_called_proved(session: Pat
     found = verify_session(session)
     assert any("top/poses.csv differs from the manifest" in text for text in found["problems"])
     assert any("session.json" in text and "a backfill was cut off" in text for text in found["not_provable"])
+
+
+def test_the_progress_of_a_manifest_ends_with_all_bytes_and_what_stops_it_leaves_the_old_one(session: Path) -> None:
+    before = (session / "manifest.json").read_bytes()
+    seen: list[tuple[int, int]] = []
+    write_manifest(session, "x", "run", lambda done, total: seen.append((done, total)))
+    files = json.loads((session / "manifest.json").read_text())["files"]
+    assert seen[-1] == (sum(entry["bytes"] for entry in files.values()),) * 2
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    (session / "manifest.json").write_bytes(before)
+
+    def stop(_done: int, _total: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        write_manifest(session, "x", "run", stop)
+    assert (session / "manifest.json").read_bytes() == before
