@@ -154,10 +154,13 @@ def keys(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
+    from posestream.stream.display import TerminalDisplay
+    from posestream.stream.progress import reading
     from posestream.stream.verify import NoSessionError, verify_session
 
     try:
-        found = verify_session(session)
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            found = verify_session(session, reading("files", display.progress))
     except NoSessionError as error:
         _fail(str(error), WRONG_USE)
     if as_json:
@@ -167,23 +170,29 @@ def verify(session: Path, as_json: bool) -> None:
             click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
         for problem in found["problems"]:
             click.echo(f"problem: {problem}")
-        click.echo("refuted" if found["problems"] else "proved: every frame is accounted for")
-    sys.exit(FAILED if found["problems"] else OK)
+        for text in found["not_provable"]:
+            click.echo(f"not provable: {text}")
+        click.echo(_verdict(found))
+    sys.exit(OK if found["proved"] else FAILED)
 
 
 @main.command()
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
+    from posestream.stream.display import TerminalDisplay
     from posestream.stream.lock import InUseError
-    from posestream.stream.recover import StillRunningError, recover_session
+    from posestream.stream.manifest import ManifestError
+    from posestream.stream.progress import reading
+    from posestream.stream.recover import recover_session
     from posestream.stream.verify import NoSessionError
 
     try:
-        done = recover_session(session)
-    except (NoSessionError, StillRunningError, InUseError) as error:
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            done = recover_session(session, reading("files", display.progress))
+    except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
-    except OSError as error:
+    except (OSError, ManifestError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
     for text in done or ["nothing to do: the session was closed"]:
         click.echo(text)
@@ -638,6 +647,14 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
     except (OSError, SystemExit):  # nobody reads it, and rich ends the program then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(outcome.status)
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["problems"]:
+        return "refuted"
+    if not found["proved"]:
+        return "not proved: nothing was found wrong, but not everything can be shown"
+    return "proved: every frame is accounted for, and every file is as it was when the session was closed"
 
 
 def _named(model: Path) -> str:

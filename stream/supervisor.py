@@ -18,6 +18,8 @@ import zmq
 
 from posestream.stream.children import Child, refusal, turned_away
 from posestream.stream.frame_watch import FrameWatch
+from posestream.stream.events import EVENTS
+from posestream.stream.progress import reading
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.start_logs import keep_start_logs
@@ -198,6 +200,7 @@ class Supervisor:
         finally:
             for child in self._children:
                 child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
+            self._session.release()
             self._session.let_go()
             control.close()
             stop_authenticator(context)
@@ -375,7 +378,7 @@ class Supervisor:
         try:
             session.begin(self._details())
             self._reserve = DiskReserve(session.folder, RESERVE_BYTES)
-            self._event_log = LineWriter(session.folder / "events.jsonl")
+            self._event_log = LineWriter(session.folder / EVENTS)
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
         for name, info in self._streams().items():
@@ -561,6 +564,8 @@ class Supervisor:
         )
         if self._rig.inference is not None and self._rig.inference.backfill and not self._gone:
             result = self._backfill(result)
+        if not self._gone:
+            self._write_manifest(result)
         failed = [child for child in self._children if child.failure is not None or child.state == "died"]
         return Outcome(session.folder, result, {child.title: child.place for child in failed if child.place})
 
@@ -594,6 +599,27 @@ class Supervisor:
             summary |= {"problems": self._problems, "exit_status": 1}
             write_json(folder / "summary.json", summary)
         return summary
+
+    def _write_manifest(self, result: dict[str, Any]) -> None:
+        """Write last of all what every file is; Ctrl-C skips it."""
+        from posestream.stream.manifest import write_manifest
+
+        folder, self._interrupts = self._session.folder, 0
+        self._display.phase("writing the manifest")
+        tell = reading("manifest", self._display.progress)
+
+        def show(done: int, total: int) -> None:
+            if self._interrupts:
+                raise InterruptedError
+            tell(done, total)
+
+        try:
+            write_manifest(folder, self._session.id, "run", show)
+        except InterruptedError:
+            self._display.phase(f"no manifest was written; write it with: posestream recover {folder}")
+        except OSError as error:
+            result["problems"] = [*result["problems"], f"{folder}: the manifest can't be written: {error.strerror}"]
+            result["exit_status"] = 1
 
     # What every phase does.
 
