@@ -17,8 +17,8 @@ import msgspec
 import zmq
 
 from posestream.stream.children import Child, refusal, turned_away
-from posestream.stream.frame_watch import FrameWatch
 from posestream.stream.events import EVENTS
+from posestream.stream.frame_watch import FrameWatch
 from posestream.stream.progress import reading
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
