@@ -14,12 +14,26 @@ from typing import Any
 
 import av
 import av.error
-from numbered_camera import read_picture
+from numbered_camera import TICK_NS, read_picture
 
-__all__ = ["Log", "Picture", "Truth", "judge_camera", "read_log", "read_video"]
+__all__ = [
+    "Log",
+    "Picture",
+    "Truth",
+    "counts_add_up",
+    "judge_camera",
+    "lost_as_said",
+    "read_json",
+    "read_log",
+    "read_rows",
+    "read_video",
+]
 
 DELIVERED = "delivered"
 """State of a row whose frame's fate is open; none may be left in a closed session."""
+
+GAP_S = 0.1
+"""Seconds by which a gap may be told otherwise, as the camera's and the host's clocks are mapped to each other."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,11 @@ class Delivery:
     device_id: int | None
     captured_ns: int
     device_time: int | None
+
+    @property
+    def time_ns(self) -> int:
+        """When it was exposed, or else arrived."""
+        return self.captured_ns if self.device_time is None else self.device_time * TICK_NS
 
 
 @dataclass
@@ -62,10 +81,10 @@ class Truth:
     pictures: int = 0
     lost: int = 0
     """Delivered frames that are not in the video."""
-    lost_s: float = 0.0
-    """Seconds from the last frame in the video before each run of lost frames to the next one there."""
-    oldest_s: float = 0.0
-    """Age that the oldest delivered frame without a picture had when the last frame was delivered."""
+    dropped: int = 0
+    """Frames that the device numbered and did not deliver."""
+    gap_s: float = 0.0
+    """Seconds between two frames of the video, or its ends, where it lacks most in between."""
     unnumbered: int = 0
     """Numbers before the last one delivered that have no row."""
     states: Counter[str] = field(default_factory=Counter)
@@ -238,13 +257,19 @@ def _times(rows: list[dict[str, str]], log: Log) -> Iterator[tuple[str, str]]:
 
 
 def _lost(truth: Truth, log: Log, pictures: list[Picture]) -> None:
-    """Count what was delivered and is not in the video, in frames and seconds."""
+    """Count what was numbered and is not in the video, in frames and seconds, as far as there are rows."""
     seen = {picture.number for picture in pictures}
-    lost = [delivery for delivery in log.delivered if delivery.number not in seen]
-    truth.lost = len(lost)
-    if lost:
-        truth.oldest_s = (log.delivered[-1].captured_ns - lost[0].captured_ns) / 1e9
-        truth.lost_s = (lost[-1].captured_ns - lost[0].captured_ns) / 1e9
+    known = log.delivered[: truth.rows]
+    if not known:
+        return
+    numbers = {delivery.number for delivery in known}
+    truth.dropped = max(numbers) - min(numbers) + 1 - len(numbers)
+    truth.lost = sum(delivery.number not in seen for delivery in known)
+    marks = [place for place, delivery in enumerate(known) if delivery.number in seen or place in {0, len(known) - 1}]
+    for before, after in itertools.pairwise(marks):
+        inside = [delivery.number in seen for delivery in known[before : after + 1]]
+        if not all(inside) or known[after].number - known[before].number > 1 + after - before:
+            truth.gap_s = max(truth.gap_s, (known[after].time_ns - known[before].time_ns) / 1e9)
 
 
 def counts_add_up(summary: dict[str, Any], camera: str, truth: Truth) -> Iterator[tuple[str, str]]:
@@ -256,6 +281,17 @@ def counts_add_up(summary: dict[str, Any], camera: str, truth: Truth) -> Iterato
     for state in {*said, *truth.states}:
         if (said.get(state) or 0) != truth.states[state]:
             yield "counts", f"summary.json says {said.get(state)} frames {state}, there are {truth.states[state]} rows"
+
+
+def lost_as_said(said: dict[str, Any], camera: str, truth: Truth) -> Iterator[tuple[str, str]]:
+    """See that `verify` says how much was lost; a version that says nothing of it is not held to it."""
+    found = said.get("cameras", {}).get(camera, {}).get("lost")
+    if not isinstance(found, dict):
+        return
+    if found["frames"] != truth.lost + truth.dropped:
+        yield "loss", f"verify says that {found['frames']} frames were lost, it were {truth.lost + truth.dropped}"
+    if abs(found["longest_gap_s"] - truth.gap_s) > GAP_S:
+        yield "loss", f"verify says that the longest gap has {found['longest_gap_s']} s, it has {truth.gap_s:.3f} s"
 
 
 def read_json(path: Path) -> dict[str, Any]:
