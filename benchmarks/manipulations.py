@@ -181,7 +181,8 @@ def main() -> None:
             found = sorted(work.glob(f"out/*_{title}"))
             sessions.append(found[0] if found else record(work, title, free_port(), seed=10 * number))
         only = given.only or ""
-        rows = try_all(*sessions, Path(name) / "copy", lambda made: [one for one in made if only in one.name])
+        session, other = sessions
+        rows = try_all(session, other, Path(name) / "copy", lambda made: [one for one in made if only in one.name])
     print(markdown(summed(rows)))
     bad = [row for row in rows if not row["good"]]
     number = len({row["name"] for row in rows if row["kind"] != "harmless"})

@@ -49,7 +49,7 @@ class Case:
 SMALL = {"width": 320, "height": 240, "rate_hz": 200.0, "noise": 20}
 LARGE = {"width": 640, "height": 480, "rate_hz": 100.0, "noise": 12}
 MKV = {"container": "mkv"}
-SLOW = {"preset": "veryslow", "threads": 1, "queue_mib": 48}
+SLOW = {"preset": "slower", "threads": 1, "queue_mib": 24}
 """With noise, far slower than the cameras: frames wait."""
 LATE = {"late": [20, 41, 60, 120], "ids": True}
 REPEATED = {"repeated": [15, 33, 90], "dropped": [50, 51, 70]}

@@ -117,9 +117,10 @@ def read_video(path: Path) -> list[Picture]:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
-                found = read_picture(frame.to_ndarray(format="gray")) or (None, None)
-                time_us = float(frame.pts * stream.time_base * 1_000_000) if frame.pts is not None else -1.0
-                pictures.append(Picture(*found, time_us))
+                number, camera = read_picture(frame.to_ndarray(format="gray")) or (None, None)
+                assert frame.pts is not None
+                assert stream.time_base is not None
+                pictures.append(Picture(number, camera, float(frame.pts * stream.time_base * 1_000_000)))
     except (av.error.FFmpegError, IndexError):
         pass  # the end that a kill left, which no row may point at
     return pictures

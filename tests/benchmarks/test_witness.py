@@ -86,7 +86,7 @@ def film(
     form = CameraFormat(height=shape[0], width=shape[1], pixel_format="gray8", rate_hz=100.0)
     recorder, stamps = Recorder(folder, settings, form), FrameStamper(form)
     texture = np.random.default_rng(0).integers(0, noise + 1, shape, np.uint8)
-    log = judge.Log() if judge is not None else None
+    log: Any = judge.Log() if judge is not None else None
     for number in range(40):
         pixels = np.empty(form.shape, np.uint8)
         camera.paint(pixels, number, 7, texture)
@@ -114,7 +114,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModuleType]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL and no SIGINT for another process")
-@pytest.mark.parametrize(("name", "end"), TRIALS, ids=": ".join)
+@pytest.mark.parametrize(("name", "end"), [pytest.param(*trial, id=": ".join(trial)) for trial in TRIALS])
 def test_every_frame_is_accounted_for(program, installed, tmp_path, name, end) -> None:
     witness = program("witness")
     [case] = [case for case in witness.CASES if case.name == name]
