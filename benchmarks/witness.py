@@ -2,7 +2,7 @@
 
 The cameras paint each frame's number into its pixels and log what they deliver (`numbered_camera.py`). Each trial runs
 a rig of `witness_cases.py` with `posestream run`, ends it, or kills a process of it at a random moment, recording or
-closing, then runs `recover` where the session was left open, and `verify`. The session is judged by the logs and by
+closing, then runs `recover` after a kill, and `verify`. The session is judged by the logs and by
 what is read from the decoded pictures (`witness_judge.py`, which shares no code with posestream):
 
 - every delivered frame has a row, but for the one in flight when its camera's process was killed;
@@ -210,8 +210,7 @@ class Trial:
 
     def _judge(self, status: int) -> dict[str, Any]:
         session = self._session()
-        if read_json(session / "session.json").get("state") == "recording":
-            self._recovered = True
+        if self._killed or read_json(session / "session.json").get("state") == "recording":
             self._recover(session)
         verified = self._posestream("verify", "--json", str(session))
         try:
@@ -250,6 +249,7 @@ class Trial:
         deadline = time.monotonic() + 20
         while (tried := self._posestream("recover", str(session))).returncode == 2 and time.monotonic() < deadline:
             time.sleep(0.5)
+        self._recovered = "nothing to do" not in tried.stdout
         if tried.returncode:
             self._fault("recover", f"status {tried.returncode}: {tried.stdout[-200:]} {tried.stderr[-500:]}")
 
