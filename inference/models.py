@@ -1,6 +1,5 @@
 """Load a model from wherever it lies: a bundle, or straight away what DeepLabCut leaves behind."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +61,6 @@ def load_model(source: str | Path) -> ModelBundle:
     ModelError
         Nothing is there, or it is damaged, or it is not one of these.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its greeting would stand above every answer of ours
     path = find_model(source)
     if (path / MODEL_FILE).exists():
         return ModelBundle.load(path)

@@ -103,7 +103,6 @@ class TensorFlowEngine:
 
 def start_tensorflow(threads: int | None) -> Any:
     """Import TensorFlow and Keras with the settings that must be made before their import or first use."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its greeting would stand above every answer of ours
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
         import keras

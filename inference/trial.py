@@ -82,7 +82,6 @@ def random_bundle() -> ModelBundle:
 
 def main() -> None:
     """Print the trials; an error of the model that the command line names stands in each."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:

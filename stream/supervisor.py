@@ -20,7 +20,7 @@ from posestream.stream.children import Child, refusal, turned_away
 from posestream.stream.events import EVENTS
 from posestream.stream.frame_watch import FrameWatch
 from posestream.stream.progress import reading
-from posestream.stream.rig import Rig
+from posestream.stream.rig import Rig, RigError, check_cameras
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.start_logs import keep_start_logs
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
@@ -174,6 +174,7 @@ class Supervisor:
             Where something broke before anything was recorded.
         """
         try:
+            check_cameras(self._rig)
             self._check_cpus()
             check_output(self._output, self._rig.session.min_free_gib)
             remove_leftovers()
@@ -182,7 +183,7 @@ class Supervisor:
             self._check_addresses(keys)
             context: zmq.Context[Any] = zmq.Context()
             control = ControlServer(context, self._rig.network.control or local_endpoint("control"), keys)
-        except (OutputError, KeysError, EndpointError) as error:
+        except (RigError, OutputError, KeysError, EndpointError) as error:
             raise WrongUseError(str(error)) from error
         logs = Path(tempfile.mkdtemp(prefix="posestream-"))
         self._control, self._deaths = control, ThreadDeaths()

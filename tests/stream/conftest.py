@@ -69,4 +69,3 @@ def rig(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
