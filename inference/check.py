@@ -28,6 +28,7 @@ from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.video_file import why_unreadable
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
 
@@ -106,7 +107,7 @@ def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: s
                     frame = cv2.applyColorMap(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLORMAP_JET)[..., ::-1]
                 yield frame.astype(np.uint8, copy=False)
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise ModelError(f"{video} cannot be read as a video: {error}.") from error
+        raise ModelError(f"{video}: {why_unreadable(video, error)}") from error
 
 
 def read_recorded(path: Path, video: Path | None) -> Recorded:

@@ -1,5 +1,6 @@
 """Load a model from wherever it lies: a bundle, or straight away what DeepLabCut leaves behind."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +14,10 @@ from posestream.inference.checkpoint import find_snapshot, read_train_folder
 from posestream.inference.errors import ModelError
 from posestream.inference.frozen_graph import find_graph, read_export_folder
 from posestream.inference.pose_config import CONFIG_FILE
-from posestream.inference.project_files import PROJECT_FILE, newest_train_folder, project_files
+from posestream.inference.project_files import PROJECT_FILE, is_project, newest_train_folder, project_files, untrained
 from posestream.inference.torch_config import TORCH_CONFIG_FILE
 from posestream.inference.torch_snapshot import find_torch_snapshot, read_torch_export, read_torch_snapshot
+from posestream.stream.wire.wording import near
 
 __all__ = ["load_model"]
 
@@ -76,7 +78,7 @@ def _locate(path: Path) -> _Source:
     if not path.exists() and path.with_name(f"{path.name}.pt").is_file():
         path = path.with_name(f"{path.name}.pt")
     if not path.exists():
-        raise ModelError(f"No such model: {path}. {SUPPORTED}.")
+        raise ModelError(f"No such model: {path}{_meant(path)}. {SUPPORTED}.")
     if path.suffix == ".pt":
         return _torch_file(path)
     if path.suffix == ".pb":
@@ -100,6 +102,8 @@ def _locate_in(folder: Path) -> _Source:
     exports = sorted(folder.glob("*.pt"))
     if len(exports) == 1:
         return _torch_file(exports[0])
+    if is_project(folder):
+        raise untrained(folder)
     raise ModelError(f"{folder} is not a model that this version can run: {_what_is_in(folder)}. {SUPPORTED}.")
 
 
@@ -130,6 +134,14 @@ def _torch_file(path: Path) -> _Source:
 def _read_archive(path: Path) -> ModelBundle:
     with unpacked(path) as folder:
         return read_export_folder(folder, home=path.parent)
+
+
+def _meant(path: Path) -> str:
+    """Give the name that was probably meant: of a network that comes with posestream, or of what lies there."""
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = [other.name for other in path.parent.iterdir()]
+    return near(path.name, [*bundled_networks(), *beside])
 
 
 def _kind_of_file(path: Path) -> str:

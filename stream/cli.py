@@ -48,6 +48,8 @@ def main(debug: bool) -> None:  # noqa: ARG001 - `_Commands` reads it
 
     Exit status: 0 as asked, 1 the work failed or data was lost, 2 wrong use.
     """
+    if debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")  # else `posestream.inference` keeps TensorFlow quiet
     hangup_is_interrupt()
 
 

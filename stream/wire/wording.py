@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-__all__ = ["as_toml", "expected", "near", "wrong_value"]
+__all__ = ["as_toml", "expected", "near", "quoted", "wrong_value"]
 
 PLAIN = {bool: "true or false", str: "text in quotes", Path: "a path in quotes", type(None): ""}
 NUMBERS = {int: "a whole number", float: "a number"}
@@ -21,6 +21,12 @@ def near(word: str, words: Iterable[str]) -> str:
     """Give ` (did you mean "..."?)` for the likest of some words, or nothing where none is like it."""
     match = difflib.get_close_matches(word, list(words), n=1)
     return f' (did you mean "{match[0]}"?)' if match else ""
+
+
+def quoted(word: object) -> str:
+    """Write a path or word as a command line takes it: in quotes where it has to be."""
+    text = str(word)
+    return f'"{text}"' if not text or set(text) & set(" ()&;'$<>|*?") else text
 
 
 def as_toml(value: Any) -> str:
@@ -68,13 +74,9 @@ def expected(kind: Any, bounds: Iterable[Any] = ()) -> str:
     if origin is Literal:
         words = [as_toml(choice) for choice in inner]
         return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
-    if kind in NUMBERS:
-        return f"{NUMBERS[kind]}{_range(bounds)}"
-    if kind in PLAIN:
-        return PLAIN[kind]
     if origin in LISTS:
         return _list(inner, bounds)
-    return "a table"
+    return f"{NUMBERS[kind]}{_range(bounds)}" if kind in NUMBERS else PLAIN.get(kind, "a table")
 
 
 def _list(inner: tuple[Any, ...], bounds: Iterable[Any]) -> str:

@@ -61,3 +61,19 @@ def test_a_model_is_held_against_recorded_poses(posestream, random_model, tmp_pa
     status, _, err = posestream(*check, "--against", tmp_path / "none.npz").end()
     assert status == 2
     assert "not an archive of poses" in err
+
+
+def test_an_empty_video_gets_one_message_from_every_command(posestream, rig, random_model, tmp_path) -> None:
+    video = tmp_path / "empty clip.mp4"
+    video.touch()
+    camera = rig(f'[cameras.top]\nbackend = "file"\npath = "{video.name}"\n')
+    for command, status in (
+        (("analyze", video, "--model", random_model), 1),
+        (("model", "check", random_model, "--video", video), 2),
+        (("model", "optimize", random_model, "--precision", "int8", "--calibrate", video, "--output", "new"), 2),
+        (("bench", "speed", random_model, "--video", video), 2),
+        (("run", camera), 2),
+    ):
+        found, out, err = posestream(*command).end()
+        assert (found, f"{video}: the file is empty (0 bytes)" in out + err) == (status, True), (command, out, err)
+        assert "Errno" not in out + err

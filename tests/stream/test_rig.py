@@ -187,7 +187,7 @@ def test_a_backend_whose_software_is_not_installed_is_told_as_such(tmp_path: Pat
     (plugin / "entry_points.txt").write_text("[posestream.cameras]\nbare = bare_camera:Camera\n")
     (tmp_path / "bare_camera.py").write_text("import an_sdk_that_nobody_has\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(RigError, match="software that it needs is not installed here .*an_sdk_that_nobody_has"):
+    with pytest.raises(RigError, match=r"software that it needs is not installed here .*an_sdk_that_nobody_has"):
         check_cameras(parse_rig({"cameras": {"top": {"backend": "bare"}}}, "here"))
 
 
