@@ -1,8 +1,10 @@
 """The command line. Everything heavy is imported by the command that needs it, so that help comes at once."""
 
+import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,6 +34,7 @@ class _Commands(click.Group):
             sys.stderr.close()
             sys.exit(OK)
         except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
             sys.exit(FAILED)
         except Exception as error:
             if ctx.params.get("debug"):
@@ -40,10 +43,29 @@ class _Commands(click.Group):
             sys.exit(FAILED)
 
 
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that works in libraries for seconds answer Ctrl-C at once, and end soon."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        from posestream.stream.ctrl_c import answer_interrupts
+
+        def tell(text: str) -> None:
+            click.echo(text, err=True)
+
+        try:
+            with answer_interrupts(lambda: "interrupted; ending", tell, busy=lambda: True):
+                command(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.exit(FAILED)
+
+    return wrapped
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="posestream")
-def main(debug: bool) -> None:  # noqa: ARG001 - `_Commands` reads it
+def main(debug: bool) -> None:
     """Record lab cameras with H.264 and stream DeepLabCut poses at the same time.
 
     Exit status: 0 as asked, 1 the work failed or data was lost, 2 wrong use.
@@ -248,14 +270,17 @@ def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[
 @click.argument("rig_file", metavar="[RIG.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_interruptible
 def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
-    """Say what this machine can do, and why not: encoders, engines, cameras, network buffers, disk, clock.
+    """Say what this machine can do, and what it can't and why: encoders, cameras, engines, network, disk, clock.
 
-    With RIG.toml its encoders and its model are tried, too. Exit status 1: something keeps posestream from its work.
+    With RIG.toml, its encoders, cameras and network are tried, and doctor says how many poses a second to expect.
+    Exit status 1: something keeps posestream from working.
     """
     from dataclasses import asdict
 
     from posestream.stream.doctor import examine
+    from posestream.stream.fitting import terminal_width, wrap
     from posestream.stream.rig import RigError, load_rig
 
     try:
@@ -267,9 +292,8 @@ def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
     for finding in examine(folder, rig, (rig_file or Path()).absolute().parent):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{finding.level:<8}{finding.part:<9}{finding.text}")
-            if finding.advice:
-                click.echo(f"{'':<17}{finding.advice}")
+            lines = [f"{finding.level:<8}{finding.part:<9}{finding.text}", *filter(None, [finding.advice])]
+            click.echo(wrap("\n".join(lines), terminal_width(sys.stdout), 17, hanging=True))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     sys.exit(FAILED if any(finding.level == "problem" for finding in findings) else OK)
@@ -343,6 +367,7 @@ def analyze(
     from posestream.inference.following import FollowSettings
     from posestream.inference.framing import Framing, parse_region
     from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+    from posestream.stream.ctrl_c import answer_interrupts
     from posestream.stream.display import TerminalDisplay, print_analysis
 
     try:
@@ -360,7 +385,12 @@ def analyze(
         try:
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
             take_interrupts(work.stop)
-            result = work.run()
+
+            def stopping() -> str:
+                return f"stopping {'the loading of the network' if work.loading else 'after the batch that is running'}"
+
+            with answer_interrupts(stopping, display.notice, busy=lambda: work.loading):
+                result = work.run()
         except (AnalyzeError, ModelError) as error:
             _fail(str(error), WRONG_USE)
     click.echo(json.dumps(result)) if as_json else print_analysis(result)
@@ -376,6 +406,7 @@ def model() -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@_interruptible
 def model_import(source: Path, bundle: Path, dtype: Any) -> None:
     """Convert SOURCE, whatever DeepLabCut left, to the model bundle BUNDLE."""
     from posestream.inference.errors import ModelError
@@ -391,6 +422,7 @@ def model_import(source: Path, bundle: Path, dtype: Any) -> None:
 @model.command("info")
 @click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_interruptible
 def model_info(source: Path, as_json: bool) -> None:
     """Say what MODEL is."""
     import msgspec
@@ -426,6 +458,7 @@ def model_info(source: Path, as_json: bool) -> None:
     help="float32 with --against, auto otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_interruptible
 def model_check(source: Path, as_json: bool, **options: Any) -> None:
     """Run MODEL: frames a second, and the difference from poses that DeepLabCut gave.
 
@@ -433,12 +466,14 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     the likelihoods are compared.
     """
     from posestream.inference.errors import ModelError
+    from posestream.stream.display import TerminalDisplay
     from posestream.stream.model_check import check_model, print_check
 
-    try:
-        result = check_model(source, **options)
-    except ModelError as error:
-        _fail(str(error), WRONG_USE)
+    with TerminalDisplay() as display:
+        try:
+            result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.values), **options)
+        except ModelError as error:
+            _fail(str(error), WRONG_USE)
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -456,6 +491,7 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
 @click.option("--size", metavar="WIDTHxHEIGHT", help="Size that the network will get; by default the video's.")
 @click.option("--frames", default=48, show_default=True, type=click.IntRange(1, 1024), help="To calibrate on.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_interruptible
 def model_optimize(source: Path, precision: str, size: str | None, as_json: bool, **options: Any) -> None:  # noqa: ARG001
     """Quantise MODEL to int8 and say how far its poses lie from float32's, and how much faster it is.
 
@@ -550,6 +586,7 @@ def _engine_pairs(_context: click.Context, _parameter: click.Parameter, texts: t
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for CSV, JSON and figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_interruptible
 def bench_speed(as_json: bool, **options: Any) -> None:
     """Time MODEL: batch and frame sizes, engines, precisions and decoders, again and again in pseudorandom order.
 
@@ -605,6 +642,7 @@ def bench_speed(as_json: bool, **options: Any) -> None:
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_interruptible
 def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Train a network on the labels of PROJECT, a DeepLabCut project of one animal.
 
@@ -679,5 +717,7 @@ def _debug() -> bool:
 
 
 def _fail(text: str, status: int) -> NoReturn:
-    click.echo(f"error: {text}", err=True)
+    from posestream.stream.fitting import terminal_width, wrap
+
+    click.echo(wrap(f"error: {text}", terminal_width(sys.stderr)), err=True)
     sys.exit(status)

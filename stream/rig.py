@@ -415,12 +415,17 @@ def check_cameras(rig: Rig) -> None:
         With a line for each key or value that is not understood, or backend that can't be used here.
     """
     from posestream.acquisition.camera import CameraError, check_camera
+    from posestream.acquisition.guarded import backend_guard
+    from posestream.stream.wire.plugins import PluginError
 
     problems = []
     for name, camera in rig.cameras.items():
         if not camera.remote:
             try:
-                check_camera(name, camera.backend, camera.options, CameraTable.model_fields)
+                guard = backend_guard(camera.backend)
+                guard.call("its settings", check_camera, name, camera.backend, camera.options, CameraTable.model_fields)
+            except PluginError as error:
+                problems.append(f"cameras.{name}: {error}")
             except CameraError as error:
                 problems += str(error).splitlines()
     if problems:
