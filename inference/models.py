@@ -19,7 +19,7 @@ from posestream.inference.torch_config import TORCH_CONFIG_FILE
 from posestream.inference.torch_snapshot import find_torch_snapshot, read_torch_export, read_torch_snapshot
 from posestream.stream.wire.wording import near
 
-__all__ = ["load_model"]
+__all__ = ["check_source", "load_model"]
 
 SUPPORTED = (
     f"A model is a bundle (a folder with {MODEL_FILE}), or what DeepLabCut leaves: a project (with {PROJECT_FILE}), a "
@@ -38,6 +38,23 @@ class _Source:
     files: tuple[Path, ...]
     """All that its content comes from."""
     read: Callable[[], ModelBundle]
+
+
+def check_source(source: str | Path) -> None:
+    """See that something lies there that `load_model` would take for a model, without reading it.
+
+    Raises
+    ------
+    ModelError
+        As `load_model`, but for what is damaged.
+    """
+    path = find_model(source)
+    if not (path / MODEL_FILE).exists():
+        _find_source(path)
+
+
+def _find_source(path: Path) -> _Source:
+    return _locate_in(path) if path.is_dir() else _locate(path)
 
 
 def load_model(source: str | Path) -> ModelBundle:
@@ -66,7 +83,7 @@ def load_model(source: str | Path) -> ModelBundle:
     path = find_model(source)
     if (path / MODEL_FILE).exists():
         return ModelBundle.load(path)
-    found = _locate_in(path) if path.is_dir() else _locate(path)
+    found = _find_source(path)
     return cached(found.files, found.read)
 
 
@@ -78,7 +95,8 @@ def _locate(path: Path) -> _Source:
     if not path.exists() and path.with_name(f"{path.name}.pt").is_file():
         path = path.with_name(f"{path.name}.pt")
     if not path.exists():
-        raise ModelError(f"No such model: {path}{_meant(path)}. {SUPPORTED}.")
+        meant = _meant(path)
+        raise ModelError(f"No such model: {path}{meant}{'' if meant else f'. {SUPPORTED}.'}")
     if path.suffix == ".pt":
         return _torch_file(path)
     if path.suffix == ".pb":

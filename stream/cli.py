@@ -253,15 +253,15 @@ def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[
     from posestream.stream.rig import RigError, load_rig
     from posestream.stream.supervisor import NothingRecordedError, WrongUseError
 
-    with TerminalDisplay() as display:
-        try:
+    try:
+        with TerminalDisplay() as display:
             result = probe_rig(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, pictures, display)
-        except RigError as error:
-            _fail(str(error), WRONG_USE)
-        except WrongUseError as error:
-            _fail_start(error, WRONG_USE)
-        except NothingRecordedError as error:
-            _fail_start(error, FAILED)
+    except RigError as error:
+        _fail(str(error), WRONG_USE)
+    except WrongUseError as error:
+        _fail_start(error, WRONG_USE)
+    except NothingRecordedError as error:
+        _fail_start(error, FAILED)
     click.echo(json.dumps(result) if as_json else "\n".join(show_probe(result)))
     sys.exit(FAILED if result["problems"] else OK)
 
@@ -381,8 +381,8 @@ def analyze(
     except (AnalyzeError, VideoError, ValueError) as error:
         _fail(str(error), WRONG_USE)
     settings = AnalyzeSettings(framing=framing, follow=follow, **options)
-    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-        try:
+    try:
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
             take_interrupts(work.stop)
 
@@ -391,8 +391,8 @@ def analyze(
 
             with answer_interrupts(stopping, display.notice, busy=lambda: work.loading):
                 result = work.run()
-        except (AnalyzeError, ModelError) as error:
-            _fail(str(error), WRONG_USE)
+    except (AnalyzeError, ModelError) as error:
+        _fail(str(error), WRONG_USE)
     click.echo(json.dumps(result)) if as_json else print_analysis(result)
     sys.exit(FAILED if result["problems"] or result["stopped"] else OK)
 
@@ -469,11 +469,11 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.display import TerminalDisplay
     from posestream.stream.model_check import check_model, print_check
 
-    with TerminalDisplay() as display:
-        try:
+    try:
+        with TerminalDisplay() as display:
             result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.values), **options)
-        except ModelError as error:
-            _fail(str(error), WRONG_USE)
+    except ModelError as error:
+        _fail(str(error), WRONG_USE)
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -667,13 +667,13 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
 
     if seconds is not None:
         rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
-    with TerminalDisplay() as display:
-        try:
+    try:
+        with TerminalDisplay() as display:
             outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
-        except WrongUseError as error:
-            _fail_start(error, WRONG_USE)
-        except NothingRecordedError as error:
-            _fail_start(error, FAILED)
+    except WrongUseError as error:
+        _fail_start(error, WRONG_USE)
+    except NothingRecordedError as error:
+        _fail_start(error, FAILED)
     try:
         if _debug():
             for title, place in outcome.places.items():

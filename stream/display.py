@@ -79,9 +79,6 @@ class TerminalDisplay:
         self._shown = 0.0
 
     def __enter__(self) -> "TerminalDisplay":
-        if self._console.is_terminal and not self._quiet:
-            self._live = Live("", console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +120,10 @@ class TerminalDisplay:
         self._console.print(wrap(text, self._width), style=style, markup=False)
 
     def _show(self, lines: list[str]) -> None:
-        if self._live is not None:
+        if self._console.is_terminal and not self._quiet:
+            if self._live is None:
+                self._live = Live("", console=self._console, refresh_per_second=8, transient=True)
+                self._live.start()
             self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
         elif not self._quiet and time.monotonic() - self._shown >= PLAIN_S:
             self._shown = time.monotonic()

@@ -75,7 +75,6 @@ def examine(output: Path, rig: Rig | None, rig_folder: Path) -> Iterator[Finding
         Folder from which its relative paths are taken.
     """
     yield from _system()
-    yield from _busy()
     yield from _encoders(rig)
     yield from _cameras()
     streams: list[StreamInfo] = []
@@ -107,7 +106,7 @@ def _busy() -> Iterator[Finding]:
     """Say where other programs would spoil what is timed next."""
     percent = psutil.cpu_percent(interval=BUSY_S)
     if percent > BUSY_PERCENT:
-        text = f"other programs use {percent:.0f} % of the processor: what is timed now comes out too slow"
+        text = f"other programs use {percent:.0f} % of the processor, so the speeds below come out too low"
         yield Finding("system", "note", text, "close them and run doctor again")
 
 

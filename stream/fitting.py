@@ -66,7 +66,8 @@ def wrap(text: str, width: int | None, indent: int = 0, *, hanging: bool = False
     indent
         Cells before each of its lines but the first.
     hanging
-        Whether what is broken off the first line is indented, too.
+        Whether what is broken off the first line is indented, too. What is broken off a line of its own indentation
+        stands two cells further in.
     """
     lines = text.split("\n")
     before = [" " * indent if number else "" for number in range(len(lines))]
@@ -77,10 +78,14 @@ def wrap(text: str, width: int | None, indent: int = 0, *, hanging: bool = False
             line,
             width - 1,
             initial_indent=first,
-            subsequent_indent=" " * indent if hanging else first,
+            subsequent_indent=_further(line, " " * indent if hanging else first),
             break_long_words=False,
             break_on_hyphens=False,
-            drop_whitespace=True,
         )
         for first, line in zip(before, lines, strict=True)
     )
+
+
+def _further(line: str, indent: str) -> str:
+    own = len(line) - len(line.lstrip())
+    return indent if indent or not own else " " * (own + 2)

@@ -11,6 +11,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
+from posestream.stream.toml_errors import explain_toml
 from posestream.stream.wire.jobs import Flip, Rotation
 from posestream.stream.wire.messages import MAX_PATCHES
 from posestream.stream.wire.sockets import EndpointError, check_endpoint
@@ -28,6 +29,7 @@ __all__ = [
     "SessionTable",
     "ViewTable",
     "check_cameras",
+    "check_model",
     "load_rig",
     "parse_rig",
 ]
@@ -313,13 +315,15 @@ def load_rig(path: Path, changes: Iterable[str] = ()) -> Rig:
         Where it can't be read, is not TOML, or has a key or value that is not understood.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RigError(f"rig file {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        tables = tomllib.loads(text)
+        text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a mark at the beginning
+        tables = tomllib.loads(text.replace("\r\n", "\n"))
+    except OSError as error:
+        raise RigError(f"rig file {path} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise RigError(f"rig file {path} is not UTF-8 text (line {line}); save it as UTF-8 in your editor") from error
     except tomllib.TOMLDecodeError as error:
-        raise RigError(f"rig file {path} is not TOML: {error}") from error
+        raise RigError(f"rig file {path} is not TOML: {explain_toml(text, error)}") from error
     for change in changes:
         _change(tables, change)
     return parse_rig(tables, str(path))
@@ -432,6 +436,33 @@ def check_cameras(rig: Rig) -> None:
         raise RigError("the rig's cameras:\n" + "\n".join(f"  {line}" for line in problems))
 
 
+def check_model(rig: Rig, folder: Path) -> None:
+    """See that there is a model where inference on this machine will look for it; it is not read.
+
+    Parameters
+    ----------
+    rig
+        The rig.
+    folder
+        Folder from which its relative paths are taken.
+
+    Raises
+    ------
+    RigError
+        There is none, or another kind of file or folder.
+    """
+    if rig.inference is None or rig.inference.remote:
+        return
+    from posestream.inference.bundled import find_model
+    from posestream.inference.errors import ModelError
+    from posestream.inference.models import check_source
+
+    try:
+        check_source(find_model(rig.inference.model, folder))
+    except ModelError as error:
+        raise RigError(f"inference.model = {as_toml(rig.inference.model)}: {error}") from error
+
+
 def _wrong_qualities(rig: Rig) -> list[str]:
     """Name what an encoder would cut to its own range without a word."""
     problems = []
@@ -472,6 +503,8 @@ def _explain_one(problem: dict[str, Any], prefix: tuple[str, ...]) -> str:
             known = _keys_of(prefix + path[:-1])
             others = f"; there are: {', '.join(known)}"
             return f"{key}: unknown key{near(path[-1], known) or others}"
+        case "missing" if path == ("cameras",):
+            return "cameras: no camera; add a table such as [cameras.top]"
         case "missing":
             return f"{key}: missing"
         case "too_short" if path == ("cameras",):

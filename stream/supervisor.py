@@ -21,7 +21,7 @@ from posestream.stream.events import EVENTS
 from posestream.stream.frame_watch import FrameWatch
 from posestream.stream.outlook import expected_poses
 from posestream.stream.progress import reading
-from posestream.stream.rig import Rig, RigError, check_cameras
+from posestream.stream.rig import Rig, RigError, check_cameras, check_model
 from posestream.stream.rig_jobs import camera_job, inference_job
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.start_logs import keep_start_logs
@@ -166,6 +166,7 @@ class Supervisor:
         """
         try:
             check_cameras(self._rig)
+            check_model(self._rig, self._rig_folder)
             self._check_cpus()
             check_output(self._output, self._rig.session.min_free_gib)
             remove_leftovers()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from posestream.stream.rig import RigError, check_cameras, load_rig, parse_rig
+from posestream.stream.rig import RigError, check_cameras, check_model, load_rig, parse_rig
 
 CAMERA = {"cameras": {"top": {"backend": "synthetic"}}}
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
@@ -61,7 +61,7 @@ TAKEN = ("reserve", "Reserve", "logs", "before-recovery", "manifest")
 @pytest.mark.parametrize(
     ("tables", "texts"),
     [
-        ({}, ["cameras: missing"]),
+        ({}, ["cameras: no camera; add a table such as [cameras.top]"]),
         ({"cameras": {}}, ["cameras: no camera; add a table such as [cameras.top]"]),
         (CAMERA | {"infrence": {}}, ['infrence: unknown key (did you mean "inference"?)']),
         (
@@ -129,10 +129,51 @@ def test_what_is_not_understood_is_named(tables: dict, texts: list[str]) -> None
 def test_files_that_are_no_rig(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[cameras\n")
     (tmp_path / "binary.toml").write_bytes(bytes(range(128, 256)))
-    for name, text in [("gone.toml", "can't be read"), ("bad.toml", "is not TOML"), ("binary.toml", "can't be read")]:
+    for name, text in [
+        ("gone.toml", "can't be read"),
+        ("bad.toml", "is not TOML"),
+        ("binary.toml", "is not UTF-8"),
+    ]:
         with pytest.raises(RigError, match=text) as raised:
             load_rig(tmp_path / name)
         assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("backend = synthetic  # the mouse", 'text stands in quotes: backend = "synthetic"'),
+        ('backend = "synthetic', "a quote is missing"),
+        ("remote = True", "write remote = true"),
+        ("rate_hz = 30,5", "a number has a decimal point, not a comma"),
+        ('path = "C:\\Users\\lab.mp4"', "a backslash in double quotes begins an escape"),
+        ("width", "a key stands with its value: KEY = VALUE"),
+    ],
+)
+def test_what_is_not_toml_is_shown_with_what_was_meant(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "my rig.toml"
+    path.write_text(f"[cameras.top]\n{line}\n")
+    with pytest.raises(RigError) as raised:
+        load_rig(path)
+    assert f"line 2: {line.strip()}\n" in str(raised.value)
+    assert says in str(raised.value)
+
+
+def test_a_rig_from_an_editor_on_windows(tmp_path: Path) -> None:
+    path = tmp_path / "rig.toml"
+    path.write_bytes(b'\xef\xbb\xbf[cameras.top]\r\nbackend = "synthetic"\r\n')
+    assert load_rig(path).cameras["top"].backend == "synthetic"
+    path.write_bytes('[cameras.top]\nbackend = "Müller"\n'.encode("latin-1"))
+    with pytest.raises(RigError, match=r"not UTF-8 text \(line 2\); save it as UTF-8"):
+        load_rig(path)
+
+
+def test_a_model_is_looked_for_before_anything_is_opened(tmp_path: Path) -> None:
+    for given, says in (("openfeild-mouse", 'did you mean "openfield-mouse"'), (".", "not a model")):
+        with pytest.raises(RigError, match=says):
+            check_model(parse_rig(CAMERA | {"inference": {"model": given}}, "here"), tmp_path)
+    check_model(parse_rig(CAMERA | {"inference": {"model": "openfield-mouse"}}, "here"), tmp_path)
+    check_model(parse_rig(CAMERA | {"inference": {"model": "there", "remote": True}}, "here"), tmp_path)
 
 
 def test_keys_can_be_changed_from_outside(tmp_path: Path) -> None:
