@@ -24,7 +24,7 @@ from posestream.stream.wire.jobs import InferenceJob
 
 __all__ = ["Trial", "Trials", "main", "try_engines"]
 
-HEIGHT, WIDTH, FRAMES = 240, 320, 16
+HEIGHT, WIDTH, FRAMES = 240, 320, 8
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pytest
 import numpy as np
 
 from posestream.stream.cameras import list_cameras
@@ -63,9 +64,10 @@ def test_a_rig_that_is_wrong_is_wrong_use(posestream, rig) -> None:
     assert 'did you mean "synthetic"' in err
 
 
+@pytest.mark.timeout(300)  # it runs the network in every engine
 def test_the_doctor_looks_at_everything(posestream, rig, random_model, tmp_path) -> None:
     sick = f'{RIG}[recording]\ncodec = "h264_nosuch"\n[inference]\nmodel = "{random_model}"\n'
-    status, out, err = posestream("doctor", rig(sick), "--output", tmp_path / "out", "--json").end()
+    status, out, err = posestream("doctor", rig(sick), "--output", tmp_path / "out", "--json").end(250)
     assert status == 1, err
     findings = json.loads(out)
     assert {finding["part"] for finding in findings} >= {"system", "encoder", "engine", "camera", "disk", "clock"}
@@ -82,8 +84,9 @@ def test_the_doctor_looks_at_everything(posestream, rig, random_model, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rig.toml"]
 
 
+@pytest.mark.timeout(300)
 def test_the_doctor_without_a_rig_names_a_network_and_versions_that_people_know(posestream) -> None:
-    status, out, err = posestream("doctor").end(170)
+    status, out, err = posestream("doctor").end(250)
     assert status == 0, err
     assert "with openfield-mouse" in out
     assert re.search(r"FFmpeg \d+\.\d+.*, PyAV \d+\.\d+", out)
