@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import pytest
 import numpy as np
+import pytest
 
 from posestream.stream.cameras import list_cameras
 from posestream.stream.rig import load_rig
