@@ -125,10 +125,23 @@ class Analyses:
         self._show, self._tell = show, tell
         self._stopping = threading.Event()
         self._opened: Engine | None = None
+        self._loading = False
+
+    @property
+    def loading(self) -> bool:
+        """Whether the network is being loaded or compiled, and no pose waits to be kept."""
+        return self._loading
 
     def stop(self) -> None:
-        """End early, after the batch that the engine is at; what was computed is kept."""
+        """End early, after the batch that the engine is at; what was computed is kept.
+
+        As the handler of a signal it ends the loading of a network, too, by raising `KeyboardInterrupt` in the main
+        thread; `run` takes that for an end like any other.
+        """
+        again = self._stopping.is_set()
         self._stopping.set()
+        if self._loading and not again and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
 
     def run(self) -> dict[str, Any]:
         """Analyse the videos; one that can't be read does not keep the others from it.
@@ -147,11 +160,15 @@ class Analyses:
             The model can't be read.
         """
         try:
+            self._loading = True
             bundle = load_model(self._settings.model)
+            self._loading = False
             if self._settings.output is not None:
                 self._settings.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AnalyzeError(f"{error.filename}: {error.strerror}") from error
+        except KeyboardInterrupt:
+            raise AnalyzeError("interrupted while the network was loading; nothing was computed") from None
         done = [self._try(number, video, bundle) for number, video in enumerate(self._videos, start=1)]
         return {
             "model": bundle.spec.name,
@@ -185,6 +202,12 @@ class Analyses:
             problem = str(error) if str(video) in str(error) else f"{video}: {error}"
         except OSError as error:
             problem = f"{video} can't be analysed: {error}"
+        except KeyboardInterrupt:
+            if not self._stopping.is_set():
+                raise
+            return about | {"state": "stopped"}
+        finally:
+            self._loading = False
         return about | {"state": "failed", "problem": problem}
 
     def _cut_off(self, partial: Path, video: Path, bundle: "ModelBundle") -> bool:
@@ -214,6 +237,7 @@ class Analyses:
             from posestream.inference.engines import open_engine
 
             self._tell("loading the network")
+            self._loading = True
             asked = self._settings
             self._opened = open_engine(bundle, asked.engine, asked.precision, asked.threads)
         return self._opened
@@ -233,9 +257,11 @@ class Analyses:
         )
         try:
             if poses.kept:
-                self._tell(f"{name}: going on behind {poses.kept} frames")
+                self._tell(f"{name}: resuming after {poses.kept} frames")
             if poses.replaces:
-                self._tell(f"{name}: beginning anew, as what was kept is of another video, network or settings")
+                self._tell(
+                    f"{name}: starting again, as the poses kept so far are of another video, network or settings"
+                )
             began = time.monotonic()
             whole = self._estimate(name, reader, engine, poses, windows)
             seconds = time.monotonic() - began
@@ -272,10 +298,11 @@ class Analyses:
         began = synced = time.monotonic()
         with contextlib.closing(work):
             for values in work:
+                self._loading = False  # the first batch waits until the network is compiled for it
                 poses.append(values)
                 now = time.monotonic()
                 missing = max(reader.expected - poses.kept, 0)
-                self._show(Progress(name, poses.frames - poses.kept, missing, now - began))
+                self._show(Progress(name, poses.frames - poses.kept, missing, now - began, before=poses.kept))
                 if now - synced > SYNC_S:
                     poses.sync()
                     synced = now

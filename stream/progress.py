@@ -22,14 +22,17 @@ class Progress:
     total: int
     """Frames that are to get one in this call; 0: nobody knows."""
     seconds: float
-    """Seconds since the first frame of it was asked for."""
+    """Seconds since this call began with the frames."""
+    before: int = 0
+    """Frames that had their pose before this call."""
 
     @property
     def values(self) -> Values:
-        """As counters of a process: with frames a second until now, and seconds that the rest takes at that rate."""
+        """As counters of a process: frames of the whole work, frames a second in this call, and seconds left."""
         rate = self.done / self.seconds if self.seconds > 0 else 0.0
         left_s = (self.total - self.done) / rate if rate else None
-        return {self.name: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
+        total = self.before + self.total if self.total else 0
+        return {self.name: {"done": self.before + self.done, "total": total, "per_second": rate, "left_s": left_s}}
 
 
 def reading(name: str, show: Callable[[Values], None]) -> Callable[[int, int], None]:

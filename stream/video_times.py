@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.stream.wire.video_file import why_unreadable
+
 __all__ = ["TOLERANCE_US", "decoded_times_us"]
 
 TOLERANCE_US = {".mp4": 1, ".mkv": 500}
@@ -50,5 +52,7 @@ def decoded_times_us(video: Path) -> tuple[NDArray[np.int64], str]:
                     else:
                         times.append(round(frame.pts * base * 1_000_000))
     except (av.error.FFmpegError, OSError, IndexError) as error:
+        if not times:
+            return np.array(times, np.int64), f"{video.name}: {why_unreadable(video, error)}"
         return np.array(times, np.int64), f"{video.name}: frame {len(times)} can't be decoded: {error}"
     return np.array(times, np.int64), problem
