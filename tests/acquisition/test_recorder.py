@@ -14,6 +14,8 @@ from posestream.acquisition.recorder import MAX_LOST_WAITING, Recorder
 from posestream.acquisition.stamps import Stamped
 from posestream.stream.wire.jobs import RecordingSettings
 
+from ..support.waiting import until
+
 GREY = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
 
 
@@ -57,7 +59,6 @@ def test_every_frame_is_in_the_video_and_has_its_row(tmp_path: Path) -> None:
 
 def test_frames_are_recorded_while_a_slow_disk_takes_in_what_was_written(tmp_path: Path, monkeypatch) -> None:
     import os
-    import time
 
     recorder, slow, sync = Recorder(tmp_path, RecordingSettings(), GREY), threading.Event(), os.fsync
     asked: list[str] = []
@@ -71,8 +72,7 @@ def test_frames_are_recorded_while_a_slow_disk_takes_in_what_was_written(tmp_pat
     syncing = threading.Thread(target=recorder.sync)
     syncing.start()
     assert all(put(recorder, seq) for seq in range(100))
-    while len(rows_of(tmp_path)) < 100:
-        time.sleep(0.01)
+    until(lambda: len(rows_of(tmp_path)) == 100)
     assert syncing.is_alive()
     slow.set()
     syncing.join()

@@ -29,9 +29,9 @@ def frames_table(folder: Path, rows: int) -> None:
     until(lambda: sum(path.read_bytes().count(b"\n") for path in folder.glob("out/*/top/frames.csv")) > rows)
 
 
-def closed(folder: Path) -> dict:
+def closed(folder: Path) -> dict[str, Any]:
     (session,) = (folder / "out").iterdir()
-    summary = json.loads((session / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((session / "summary.json").read_text())
     assert verify_session(session)["problems"] == []
     assert json.loads((session / "session.json").read_text())["state"] == "complete"
     return summary
