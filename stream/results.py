@@ -1,10 +1,11 @@
 """What is written when a run has ended: DeepLabCut's files, the summary, and the session's last word."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 from posestream.stream.closing import close_camera, read_camera
-from posestream.stream.events import count_events
+from posestream.stream.events import EVENTS, count_events
 from posestream.stream.reconcile import cut_tables, reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
@@ -89,11 +90,7 @@ def write_results(
         followed = values.get("inference", {}).get(name, {})
         if window := {key.removeprefix("window_"): n for key, n in followed.items() if key.startswith("window_")}:
             cameras[name]["window"] = window
-    try:
-        events = count_events(session.folder)
-    except (OSError, ValueError) as error:
-        problems.append(f"the events can't be read: {error}")
-        events = {}
+    events = _count_events(session.folder, problems)
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     problems += losses(cameras, every_frame=every_frame, engine=inference["engine"] if inference is not None else "")
     if unfinished:
@@ -128,6 +125,17 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room"
     return str(error)
+
+
+def _count_events(folder: Path, problems: list[str]) -> dict[str, int]:
+    """Count the events by name; says among the problems where they can't be read."""
+    try:
+        return count_events(folder) if folder.exists() else {}  # a folder that was deleted is named elsewhere
+    except OSError as error:
+        problems.append(f"{EVENTS} can't be read: {error.strerror}")
+    except ValueError as error:
+        problems.append(f"{EVENTS} can't be read: {error}")
+    return {}
 
 
 def losses(cameras: dict[str, Any], *, every_frame: bool, engine: str) -> list[str]:
