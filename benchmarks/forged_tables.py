@@ -115,9 +115,9 @@ def of_tables() -> Iterator[Manipulation]:
     yield on("two rows of frames.csv exchanged", lambda copy: change_rows(copy / "a" / "frames.csv", _exchange_rows))
     yield on(
         "a row of poses.csv twice",
-        lambda copy: change_rows(copy / "a" / "poses.csv", lambda rows: rows.insert(2, rows[2])),
+        lambda copy: change_rows(copy / "a" / "poses.csv", lambda rows: rows.insert(1, rows[1])),
     )
-    yield on("a row of poses.csv gone", lambda copy: change_rows(copy / "a" / "poses.csv", lambda rows: rows.pop(2)))
+    yield on("a row of poses.csv gone", lambda copy: change_rows(copy / "a" / "poses.csv", lambda rows: rows.pop(0)))
     yield on("a row of skipped.csv gone", lambda copy: change_rows(copy / "a" / "skipped.csv", lambda rows: rows.pop()))
     yield on("a column of frames.csv gone", lambda copy: _drop_column(copy / "a" / "frames.csv", "arrived_ns"))
     yield on("two poses exchanged everywhere", _exchange_poses)
@@ -173,7 +173,7 @@ def _exchange_poses(copy: Path) -> None:
     folder = copy / "a"
     header, *rows = read_table(folder / "poses.csv")
     first = next(place for place, name in enumerate(header) if name.endswith("_x"))
-    one, two = rows[1], rows[-1]
+    one, two = rows[0], rows[-1]
     one[first:], two[first:] = two[first:], one[first:]
     write_table(folder / "poses.csv", [header, *rows])
     frames = pd.read_csv(folder / "frames.csv")

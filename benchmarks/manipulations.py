@@ -56,9 +56,9 @@ poses = "tcp://127.0.0.1:{port}"
 BY_MANIFEST, BY_CONTENT = "with the manifest", "without"
 
 
-def record(work: Path, name: str, port: int, *, seed: int = 0, seconds: float = 4, backfill: bool = True) -> Path:
+def record(work: Path, name: str, *, seed: int = 0, seconds: float = 3.0, backfill: bool = True) -> Path:
     """Record a session with two cameras and poses; gives its folder."""
-    fields = {"name": name, "seconds": seconds, "rate": 15.0, "seed": seed, "other": seed + 1, "port": port}
+    fields = {"name": name, "seconds": seconds, "rate": 8.0, "seed": seed, "other": seed + 1, "port": free_port()}
     rig = work / f"{name}.toml"
     rig.write_text(RIG.format(backfill=str(backfill).lower(), **fields))
     command = [str(Path(sys.executable).with_name("posestream")), "run", rig.name]
@@ -179,7 +179,7 @@ def main() -> None:
         sessions = []
         for number, title in enumerate(("session", "another")):
             found = sorted(work.glob(f"out/*_{title}"))
-            sessions.append(found[0] if found else record(work, title, free_port(), seed=10 * number))
+            sessions.append(found[0] if found else record(work, title, seed=10 * number, backfill=not number))
         only = given.only or ""
         session, other = sessions
         rows = try_all(session, other, Path(name) / "copy", lambda made: [one for one in made if only in one.name])
