@@ -21,6 +21,7 @@ from posestream.stream.wire.sensor import SensorPatch
 __all__ = [
     "CHANNELS",
     "END",
+    "FOUND",
     "MAX_HEADER_BYTES",
     "MAX_PATCHES",
     "PROTOCOL_VERSION",
@@ -75,6 +76,7 @@ Session = Annotated[str, Meta(max_length=80)]
 Value = int | float | str | bool | None
 
 END = "end"
+FOUND = "found"
 """Name of the event that closes a camera's frame stream, or a pose stream."""
 SKIPPED = "skipped"
 """Name of the event that says which frames got no live pose, and why."""
