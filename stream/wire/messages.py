@@ -76,8 +76,9 @@ Session = Annotated[str, Meta(max_length=80)]
 Value = int | float | str | bool | None
 
 END = "end"
-FOUND = "found"
 """Name of the event that closes a camera's frame stream, or a pose stream."""
+FOUND = "found"
+"""Name of the event that a frame came after it was counted as lost."""
 SKIPPED = "skipped"
 """Name of the event that says which frames got no live pose, and why."""
 

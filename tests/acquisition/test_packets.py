@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,7 +15,7 @@ from posestream.stream.wire.jobs import RecordingSettings
 from posestream.stream.wire.packets import packet_crc32
 
 GREY = CameraFormat(height=480, width=640, pixel_format="gray8", rate_hz=100.0)
-CODECS = {
+CODECS: dict[str, dict[str, Any]] = {
     "libx264": {},
     "libx265": {"preset": "ultrafast", "options": {"x265-params": "log-level=none:bframes=0"}},
     "libsvtav1": {"preset": "13", "options": {"svtav1-params": "pred-struct=1:lookahead=0"}},
@@ -41,7 +42,7 @@ def test_it_is_the_same_in_the_file_open_or_closed(tmp_path: Path, codec: str, c
     if codec not in av.codecs_available:
         pytest.skip(f"FFmpeg has no {codec} here")
     path, growing = tmp_path / f"video.{container}", tmp_path / f"growing.{container}"
-    settings = {"pixel_format": "yuv420p", "container": container, "codec": codec} | CODECS[codec]
+    settings: dict[str, Any] = {"pixel_format": "yuv420p", "container": container, "codec": codec} | CODECS[codec]
     video = VideoWriter(path, RecordingSettings(**settings), GREY)
     pixels, written = np.random.default_rng(0).integers(0, 256, GREY.shape, np.uint8), []
     for number in range(120):

@@ -155,7 +155,12 @@ class Clock:
 def test_a_frame_that_has_waited_too_long_makes_the_new_ones_lost(tmp_path: Path, monkeypatch) -> None:
     clock = Clock()
     gate, inside = threading.Event(), threading.Event()
-    before_encoding(monkeypatch, lambda: (inside.set(), gate.wait(60)))
+
+    def wait() -> None:
+        inside.set()
+        gate.wait(60)
+
+    before_encoding(monkeypatch, wait)
     recorder = Recorder(tmp_path, RecordingSettings(queue_s=1.5), GREY, clock)
     assert put(recorder, 0)
     assert inside.wait(30)  # the encoder holds it; from here on frames wait
@@ -339,7 +344,8 @@ def test_a_pause_that_the_container_cannot_hold_is_shortened_and_flagged(tmp_pat
     assert times == [0, 1_000_000, 2_001_000_000, 2_002_000_000]
     assert "pause too long" in rows[2]["note"]
     with av.open(str(tmp_path / "video.mp4")) as container:
-        in_file = [round(frame.pts * container.streams.video[0].time_base * 1e6) for frame in container.decode(video=0)]
+        base: Any = container.streams.video[0].time_base
+        in_file = [round((frame.pts or 0) * base * 1e6) for frame in container.decode(video=0)]
     assert in_file == times
 
 

@@ -81,7 +81,7 @@ def test_frames_that_come_late_cost_neither_loss_nor_rate(camera) -> None:
 
 def test_a_loss_is_told_with_the_frame_before_which_it_happened_and_the_cause() -> None:
     stamps = FrameStamper(PLAIN)
-    told = []
+    told: list[Loss] = []
     for number, device_id in enumerate([0, 1, 5, 4, *range(6, 30)]):
         why = "cable" if device_id == 5 else ""
         told += stamps.stamp(Capture(captured_ns=number, device_id=device_id, lost_why=why), 0).losses
