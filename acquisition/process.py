@@ -186,7 +186,8 @@ class CameraRole:
             values["free_bytes"] = self._space.free_bytes
         if recorder is not None:
             values |= {f"rows_{state}": number for state, number in recorder.states.items()}
-            values |= {"waiting": recorder.waiting, "longest_queue": recorder.longest_queue}
+            values |= {"waiting": recorder.waiting, "waiting_ms": recorder.waiting_ms, "merged": recorder.merged}
+            values |= {"longest_queue": recorder.longest_queue}
             values |= {"longest_queue_bytes": recorder.longest_queue_bytes, "unwritten": recorder.unwritten}
             values["video_bytes"] = recorder.video_bytes
         return {job.camera: values}

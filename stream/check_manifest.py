@@ -6,7 +6,7 @@ from typing import Any
 
 from posestream.stream.manifest import ManifestError, Show, compare, cut_off, read_manifest
 
-__all__ = ["check_manifest"]
+__all__ = ["CHECKSUM", "check_manifest"]
 
 NAMED_FILES = 4
 CHECKSUM = "crc32"

@@ -20,7 +20,7 @@ from posestream.stream.events import EVENTS, read_events
 from posestream.stream.summary import summarize_camera
 from posestream.stream.tables import read_frames, read_poses, read_skipped, read_truth
 from posestream.stream.video_times import TOLERANCE_US
-from posestream.stream.wire.messages import END, StreamInfo
+from posestream.stream.wire.messages import END, FOUND, StreamInfo
 from posestream.stream.wire.tables import FrameState
 
 __all__ = ["check_session"]
@@ -167,6 +167,8 @@ def _camera_events(
         return  # a process that was killed did not tell all
     for state, name in TOLD_LOSSES.items():
         told = sum(event["data"].get("count", 0) for event in events if event["name"] == name)
+        if state is FrameState.LOST_CAMERA:
+            told -= sum(event["name"] == FOUND for event in events)
         found = int(states.get(state.value, 0))
         if told != found if clean else told < found:  # what went wrong may have changed what had been told
             yield f"{EVENTS} tells of {told} frames {name}, frames.csv has {found}"

@@ -201,6 +201,7 @@ def keys(folder: Path) -> None:
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
     from posestream.stream.display import TerminalDisplay
+    from posestream.stream.lost import say_lost
     from posestream.stream.progress import reading
     from posestream.stream.verify import NoSessionError, verify_session
 
@@ -213,7 +214,10 @@ def verify(session: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         for camera, counts in found["cameras"].items():
+            lost = counts.pop("lost", None)
             click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+            if lost is not None:
+                click.echo(f"camera {camera}: {say_lost(lost)}")
         for problem in found["problems"]:
             click.echo(f"problem: {problem}")
         for text in found["not_provable"]:

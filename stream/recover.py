@@ -146,7 +146,8 @@ def _recover_camera(
     """Recover a camera's folder; gives what was wrong, its part of the summary, and the frames without a pose."""
     video, inference = details.get("video"), session["inference"]
     model = inference["model"] if inference is not None else None
-    wrong = reconcile_camera(folder, video, bodyparts=model["bodyparts"] if model is not None else None)
+    bodyparts, captured = model["bodyparts"] if model is not None else None, (counters or {}).get("captured", 0)
+    wrong = reconcile_camera(folder, video, bodyparts=bodyparts, captured=captured)
     tables = read_camera(folder, inferred=model is not None)
     info = StreamInfo(**details["stream"])
     batch_size = int(session["rig"]["inference"]["batch_size"]) if inference is not None else 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.events import EVENTS, count_events
-from posestream.stream.reconcile import cut_tables, reconcile_camera
+from posestream.stream.reconcile import left_open, reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
@@ -73,11 +73,12 @@ def write_results(
         try:
             remove_reserve(folder)  # a process that was killed left it
             # What was killed, or met a full disk, may have left a frame without its row, or without a word.
-            if unclean or cut_tables(folder):
-                texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
+            counters = values[f"camera:{name}"].get(name, {})
+            if unclean or left_open(folder):
+                bodyparts, captured = model["bodyparts"] if model else None, counters.get("captured", 0)
+                texts = reconcile_camera(folder, videos[name], bodyparts=bodyparts, captured=captured)
                 problems += [f"camera {name}: {text}" for text in texts]
             tables = read_camera(folder, inferred=model is not None)
-            counters = values[f"camera:{name}"].get(name, {})
             cameras[name] = summarize_camera(folder, info, videos[name], tables, counters)
             cameras[name]["files"] = close_camera(
                 folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size

@@ -124,6 +124,9 @@ class RecordingTable(_Table):
     """Further options of the encoder, as FFmpeg names them."""
     queue_mib: MiB = 512
     """MiB of raw frames that may wait for the encoder before frames are lost to the video."""
+    queue_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
+    """Seconds for which the oldest of them may wait before new frames are lost to the video. More rides out a longer
+    stall of encoder or disk; less is what a kill costs, for frames that wait are lost with the process."""
 
 
 class RegionTable(_Table):
