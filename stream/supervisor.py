@@ -166,13 +166,13 @@ class Supervisor:
         """
         try:
             check_cameras(self._rig)
-            check_model(self._rig, self._rig_folder)
             self._check_cpus()
             check_output(self._output, self._rig.session.min_free_gib)
             remove_leftovers()
             keys_folder = self._keys_folder()
             keys = load_keys(keys_folder) if keys_folder is not None else None
             self._check_addresses(keys)
+            check_model(self._rig, self._rig_folder)
             context: zmq.Context[Any] = zmq.Context()
             control = ControlServer(context, self._rig.network.control or local_endpoint("control"), keys)
         except (RigError, OutputError, KeysError, EndpointError) as error:
