@@ -191,7 +191,8 @@ def _camera(
     remote, video = bool(table["remote"]), session["cameras"][name].get("video")
     if not remote:
         frames = read_frames(folder)
-        yield from check_frame_times(frames, clocks, TOLERANCE_US[Path(video).suffix] if video else 1)
+        tolerance_us = TOLERANCE_US[Path(video).suffix] if video else 1
+        yield from check_frame_times(frames, clocks, tolerance_us, played=table.get("backend") == "file")
         yield from _truth(folder, frames)
     if session["inference"] is not None and (not remote or (folder / "poses.csv").exists()):
         poses.append(read_poses(folder))
