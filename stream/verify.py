@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.tables import (
@@ -126,7 +127,8 @@ def _verify_camera(
                 problems += _backfilled_rows(recorded, backfilled)
             if video is not None and len(recorded):
                 stem = f"{Path(video).stem}{inference['model']['scorer']}"
-                problems += _deeplabcut_files(folder / stem, recorded_poses(frames, poses, backfilled))
+                expected = recorded_poses(frames, poses, backfilled)
+                problems += _deeplabcut_files(folder / stem, inference["model"], expected)
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
         problems += _summary(frames, said)
@@ -252,14 +254,28 @@ def _number_of(seq: "pd.Series[int]", table: pd.DataFrame | None) -> Indices:
     return np.asarray(seq.map(table["frame_seq"].value_counts()).fillna(0), np.int64)
 
 
-def _deeplabcut_files(stem: Path, expected: NDArray[np.float64]) -> Iterator[str]:
-    """DeepLabCut's tables say what the tables of poses say."""
+def _deeplabcut_files(stem: Path, model: dict[str, Any], expected: NDArray[np.float64]) -> Iterator[str]:
+    """DeepLabCut's tables say what the tables of poses say. None of these files is unpickled."""
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
+    parts = [(part, value) for part in model["bodyparts"] for value in ("x", "y", "likelihood")]
     for path in (h5, text, meta):
         if not path.exists():
             yield f"{path.name} is missing"
-        elif path != meta:
-            values = pd.read_hdf(path) if path == h5 else pd.read_csv(path, skiprows=3, header=None, index_col=0)
-            # Text may come back with another last bit.
-            if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-12, atol=0, equal_nan=True):
-                yield f"{path.name} differs from the tables of poses"
+        elif path == text:
+            values = pd.read_csv(path, skiprows=3, header=None, index_col=0).to_numpy()
+            yield from _same(path, values, expected)
+        elif path == h5:
+            try:
+                table = read_hdf_table(path)
+            except HdfTableError as error:
+                yield str(error).removesuffix(".")
+                continue
+            if [column[1:] for column in table.columns] != parts:
+                yield f"{path.name} has other columns than the session's network"
+            yield from _same(path, table.values, expected)
+
+
+def _same(path: Path, values: NDArray[Any], expected: NDArray[np.float64]) -> Iterator[str]:
+    # Text may come back with another last bit.
+    if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-12, atol=0, equal_nan=True):
+        yield f"{path.name} differs from the tables of poses"
