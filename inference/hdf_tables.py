@@ -13,7 +13,7 @@ plain one, and no filter that HDF5 would have to load a library for.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -140,7 +140,8 @@ def keys(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
-    from posestream.stream.verify import NoSessionError, verify_session
+    from posestream.stream.session_reader import NoSessionError
+    from posestream.stream.verify import verify_session
 
     try:
         found = verify_session(session)
@@ -152,7 +153,7 @@ def verify(session: Path, as_json: bool) -> None:
         for camera, counts in found["cameras"].items():
             click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
         for problem in found["problems"]:
-            click.echo(f"problem: {problem}")
+            click.echo(f"problem: {_plain(problem)}")
         click.echo("refuted" if found["problems"] else "proved: every frame is accounted for")
     sys.exit(FAILED if found["problems"] else OK)
 
@@ -163,16 +164,16 @@ def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
     from posestream.stream.lock import InUseError
     from posestream.stream.recover import StillRunningError, recover_session
-    from posestream.stream.verify import NoSessionError
+    from posestream.stream.session_reader import NoSessionError
 
     try:
         done = recover_session(session)
     except (NoSessionError, StillRunningError, InUseError) as error:
         _fail(str(error), WRONG_USE)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
     for text in done or ["nothing to do: the session was closed"]:
-        click.echo(text)
+        click.echo(_plain(text))
 
 
 @main.group(invoke_without_command=True)
@@ -259,7 +260,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.backfill import Backfill, BackfillError
     from posestream.stream.display import TerminalDisplay, print_backfill
     from posestream.stream.lock import InUseError
-    from posestream.stream.verify import NoSessionError
+    from posestream.stream.session_reader import NoSessionError
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
@@ -630,5 +631,10 @@ def _named(model: Path) -> str:
 
 
 def _fail(text: str, status: int) -> NoReturn:
-    click.echo(f"error: {text}", err=True)
+    click.echo(f"error: {_plain(text)}", err=True)
     sys.exit(status)
+
+
+def _plain(text: str) -> str:
+    """Give a text as a terminal may show it: what a stranger's file says must not move the cursor."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)

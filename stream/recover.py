@@ -1,17 +1,19 @@
 """Closes what a crash left open: tables, DeepLabCut's files, the summary, and the session's last word."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.lock import session_lock
 from posestream.stream.reconcile import cut_to_whole_lines, reconcile_camera
 from posestream.stream.results import losses
 from posestream.stream.session import remote_folder, write_json
+from posestream.stream.session_reader import SummaryError, backfill_was_cut_off, load_session, read_summary
+from posestream.stream.session_tables import check_tables
 from posestream.stream.summary import summarize_camera
-from posestream.stream.verify import backfill_was_cut_off, load_session
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.reserve import NAME as RESERVE
 
@@ -50,12 +52,15 @@ def recover_session(folder: Path) -> list[str]:
         Where a file was changed a moment ago.
     InUseError
         Where another process changes the session.
+    TableError
+        Where a table is none of a run's; nothing was changed.
     OSError
         Where the folder can't be written to.
     """
     session = load_session(folder)
     if session["state"] != "recording" and not backfill_was_cut_off(session):
         return _remove_reserves(folder)
+    check_tables(folder, session)
     if session["state"] == "recording":
         newest = max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file())
         if time.time() - newest < QUIET_S:
@@ -114,10 +119,9 @@ def _remove_leftovers(folder: Path) -> list[str]:
 def _summary_before(folder: Path) -> dict[str, Any]:
     """Read what a run, or a recovery before this one, still wrote of its summary."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_summary(folder)
+    except SummaryError:
         return {}
-    return summary if isinstance(summary, dict) else {}
 
 
 def _recover_camera(
@@ -128,7 +132,7 @@ def _recover_camera(
     model = inference["model"] if inference is not None else None
     wrong = reconcile_camera(folder, video, bodyparts=model["bodyparts"] if model is not None else None)
     tables = read_camera(folder, inferred=model is not None)
-    info = StreamInfo(**details["stream"])
+    info = msgspec.convert(details["stream"], StreamInfo)
     batch_size = int(session["rig"]["inference"]["batch_size"]) if inference is not None else 1
     summary = summarize_camera(folder, info, video, tables, counters or {})
     summary["files"] = close_camera(folder, tables, video=video, model=model, info=info, batch_size=batch_size)

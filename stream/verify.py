@@ -4,7 +4,6 @@ Nothing is believed that can be counted: the video is decoded, and the tables ar
 camera's own numbers, and against each other.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
+from posestream.stream.session_reader import SummaryError, backfill_was_cut_off, load_session, read_summary
 from posestream.stream.tables import (
     read_backfilled,
     read_frames,
@@ -27,35 +27,12 @@ from posestream.stream.tables import (
 from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
 from posestream.stream.wire.tables import BACKFILLED_COLUMNS, FrameState, PoseState
 
-__all__ = ["NoSessionError", "backfill_was_cut_off", "load_session", "verify_session"]
+__all__ = ["verify_session"]
 
 Indices = NDArray[np.int64]
 
-
-class NoSessionError(Exception):
-    """A folder that is no session; the text is for people."""
-
-
-def load_session(folder: Path) -> dict[str, Any]:
-    """Read `session.json`.
-
-    Raises
-    ------
-    NoSessionError
-        Where there is none, or it can't be read.
-    """
-    try:
-        session: dict[str, Any] = json.loads((folder / "session.json").read_text(encoding="utf-8"))
-        if session["format"] != 1 or not isinstance(session["cameras"], dict):
-            raise ValueError(f"format {session['format']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NoSessionError(f"{folder} is no session folder: session.json: {error}") from error
-    return session
-
-
-def backfill_was_cut_off(session: dict[str, Any]) -> bool:
-    """Whether a backfill of this session is under way, or was killed on its way."""
-    return bool(session.get("backfill", {}).get("state") == "running")
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What pandas and FFmpeg raise on files that are no run's."""
 
 
 def verify_session(folder: Path) -> dict[str, Any]:
@@ -87,21 +64,19 @@ def verify_session(folder: Path) -> dict[str, Any]:
     for name, details in session["cameras"].items():
         if session["rig"]["cameras"][name]["remote"]:
             continue
-        said = _camera_summary(folder / "summary.json", name)
+        said = _camera_summary(folder, name)
         found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
         problems += [f"camera {name}: {problem}" for problem in found]
     return {"session": session["id"], "state": session["state"], "problems": problems, "cameras": cameras}
 
 
-def _camera_summary(path: Path, camera: str) -> dict[str, Any]:
+def _camera_summary(folder: Path, camera: str) -> dict[str, Any]:
     """Read what `summary.json` says of a camera; nothing where the run was cut off before it was written."""
-    if not path.exists():
-        return {}
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))["cameras"][camera]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        summary = read_summary(folder)
+        return dict(summary["cameras"][camera]) if summary else {}
+    except (SummaryError, KeyError) as error:
         return {"unreadable": f"{type(error).__name__}: {error}"}
-    return said if isinstance(said, dict) else {}
 
 
 def _verify_camera(
@@ -132,7 +107,7 @@ def _verify_camera(
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
         problems += _summary(frames, said)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         return [*problems, f"{type(error).__name__}: {error}"], {}
     return problems, counts
 

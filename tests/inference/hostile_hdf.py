@@ -44,7 +44,7 @@ def plant(path: Path, place: str, command: Command) -> bool:
     trap = np.bytes_(pickle.dumps(command, 0))
     with h5py.File(path, "r+") as file:
         group = file[GROUP]
-        table = group["table"] if "table" in group else None
+        table = group.get("table")
         if place == "root":
             for name in ("TITLE", "PYTABLES_FORMAT_VERSION", "more"):
                 file.attrs[name] = trap

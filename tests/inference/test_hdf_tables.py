@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
 from posestream.inference.pickled_literals import NotLiteralError, read_literal
 
