@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.video_files import open_video
 
 __all__ = ["FileCamera", "FileSettings", "convert"]
 
@@ -244,7 +245,7 @@ class FileCamera:
         if path.stat().st_size == 0:
             raise CameraError(f"{path}: the file is empty")
         try:
-            self._container = av.open(str(path))
+            self._container = open_video(path)
         except PermissionError:
             raise CameraError(f"{path}: may not be read by this user") from None
         except av.FFmpegError as error:

@@ -28,6 +28,7 @@ from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.video_files import open_video
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
 
@@ -99,7 +100,7 @@ def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: s
     import cv2
 
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             for picture in container.decode(video=0):
                 frame: Any = shrunk(picture.to_ndarray(format="rgb24"), size)
                 if colour_map == "jet":

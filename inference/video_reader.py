@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import VideoError
+from posestream.stream.wire.video_files import open_video
 
 __all__ = ["VideoReader"]
 
@@ -49,14 +50,13 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
-        import av
         import av.error
 
         self._path, self._problem = path, ""
         self._lost = self._damaged = self._packets = 0
         self._tables: dict[tuple[Any, ...], Pixels] = {}
         try:
-            self._container = av.open(str(path))
+            self._container = open_video(path)
         except (av.error.FFmpegError, OSError) as error:
             reason = error.strerror if isinstance(error, FileNotFoundError) else f"it can't be read as a video: {error}"
             raise VideoError(f"{path}: {reason}") from error

@@ -26,6 +26,7 @@ from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.lock import InUseError, file_lock
 from posestream.stream.partial_poses import PartialPoses, is_of
 from posestream.stream.progress import Progress
+from posestream.stream.session_reader import NoSessionError, load_session
 
 if TYPE_CHECKING:
     from posestream.inference.bundle import ModelBundle
@@ -169,11 +170,12 @@ class Analyses:
         try:
             if table.exists() and not self._settings.overwrite and not self._cut_off(partial, video, bundle):
                 return about | {"state": "skipped", "files": [str(table)]}
+            _check_session(video)
             lock = partial.with_name(f"{partial.name}.lock")
             with file_lock(lock, f"{video} is being analysed by another posestream"), VideoReader(video) as reader:
                 name = video.name if len(self._videos) == 1 else f"{video.name} ({number} of {len(self._videos)})"
                 return about | self._analyse(name, video, reader, partial, bundle)
-        except (VideoError, ModelError, InUseError) as error:
+        except (VideoError, ModelError, InUseError, NoSessionError) as error:
             problem = str(error) if str(video) in str(error) else f"{video}: {error}"
         except OSError as error:
             problem = f"{video} can't be analysed: {error}"
@@ -274,3 +276,10 @@ class Analyses:
                 if self._stopping.is_set():
                     return False
         return True
+
+
+def _check_session(video: Path) -> None:
+    """Where a video lies in a session, see that this can be opened: its results are not to be written elsewhere."""
+    session = video.absolute().parent.parent
+    if (session / "session.json").exists():
+        load_session(session)

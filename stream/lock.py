@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from posestream.stream.inside import refuse_link
+
 __all__ = ["InUseError", "file_lock", "session_lock"]
 
 LOCK_FILE = "session.lock"
@@ -49,6 +51,7 @@ def file_lock(path: Path, refusal: str) -> Iterator[None]:
     OSError
         Where the folder can't be written to.
     """
+    refuse_link(path)
     with path.open("ab") as file:
         try:
             _take(file)

@@ -90,7 +90,7 @@ def _number(text: str) -> float:
 
 
 def _check_depth(value: Any) -> None:
-    """What is kept is written again, and that goes less deep than reading does."""
+    """Refuse what goes too deep: all of it is written again, and that goes less deep than reading does."""
     level = [value]
     for _ in range(DEEPEST):
         level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]

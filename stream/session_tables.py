@@ -9,7 +9,7 @@ from posestream.stream.table_reader import TableError
 from posestream.stream.tables import read_backfilled, read_frames, read_poses, read_skipped, read_truth
 from posestream.stream.wire.tables import backfilled_columns, pose_columns
 
-__all__ = ["check_tables"]
+__all__ = ["check_camera", "check_tables"]
 
 MOST_BEHIND = 10**7
 """Frames by which the tables of poses may be ahead of `frames.csv`: each gets a row there."""
@@ -28,12 +28,19 @@ def check_tables(folder: Path, session: dict[str, Any]) -> None:
     inference = session["inference"]
     for name in session["cameras"]:
         try:
-            _check_camera(folder / name, inference["model"]["bodyparts"] if inference is not None else None)
+            check_camera(folder / name, inference["model"]["bodyparts"] if inference is not None else None)
         except TableError as error:
             raise TableError(f"camera {name}: {error}") from error
 
 
-def _check_camera(folder: Path, bodyparts: list[str] | None) -> None:
+def check_camera(folder: Path, bodyparts: list[str] | None) -> None:
+    """See that the tables of a camera's folder that are there can be read, and are of the session's network.
+
+    Raises
+    ------
+    TableError, OSError
+        As `check_tables`.
+    """
     frames = read_frames(folder) if _is_there(folder / "frames.csv") else None
     if bodyparts is None:
         return

@@ -1,4 +1,4 @@
-"""Reads one of a session's tables, whoever wrote it: what comes out has the columns and kinds of numbers it should have.
+"""Reads one of a session's tables, whoever wrote it: what comes out has the columns and numbers that it should have.
 
 pandas raises anything on what is no table of ours, or takes words for a column of numbers; and a number of 19 digits
 where a frame's number should be would ask for any amount of memory later.
@@ -56,14 +56,12 @@ def read_table(
     try:
         header = next(csv.reader([data.partition(b"\n")[0].decode()]), [])
         _check_header(header, types)
-        table = pd.read_csv(
-            io.BytesIO(data), dtype=types, keep_default_na=False, na_values=list(nothing), index_col=False
-        )
+        table = pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values=list(nothing))
     # pandas raises anything on what is no table
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         problem = " ".join(str(error).split())[:200]
         raise TableError(f"{path.name} can't be read: {problem}") from error
-    if list(table.columns) != header:
+    if list(table.columns) != header or not isinstance(table.index, pd.RangeIndex):
         raise TableError(f"{path.name} can't be read: its lines have more cells than its first one")
     for name in table.columns:
         _check_column(path, name, table[name], whole=types.get(name) == WHOLE, number=keypoints and name not in types)

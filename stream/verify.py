@@ -16,6 +16,8 @@ from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.session_reader import SummaryError, backfill_was_cut_off, load_session, read_summary
+from posestream.stream.session_tables import check_camera
+from posestream.stream.table_reader import TableError
 from posestream.stream.tables import (
     read_backfilled,
     read_frames,
@@ -84,6 +86,7 @@ def _verify_camera(
 ) -> tuple[list[str], dict[str, Any]]:
     problems = [f"{table.name} was cut short in its last line" for table in cut_tables(folder)]
     try:
+        check_camera(folder, inference["model"]["bodyparts"] if inference is not None else None)
         frames = read_frames(folder)
         problems += _frame_rows(frames)
         counts: dict[str, Any] = {str(state): int(n) for state, n in frames["state"].value_counts().items()}
@@ -107,6 +110,8 @@ def _verify_camera(
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
         problems += _summary(frames, said)
+    except TableError as error:
+        return [*problems, str(error)], {}
     except UNREADABLE as error:
         return [*problems, f"{type(error).__name__}: {error}"], {}
     return problems, counts

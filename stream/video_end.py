@@ -9,6 +9,8 @@ import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from posestream.stream.wire.video_files import open_video
+
 __all__ = ["repair_video_end"]
 
 END_S = 10.0
@@ -145,11 +147,10 @@ def _open_again(video: Path) -> bool:
 
 def _first_damage(video: Path, end: int) -> int | None:
     """Place in the file of the first frame of the last seconds before `end` that can't be decoded, if there is one."""
-    import av
     import av.error
 
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             stream = container.streams.video[0]
             packets = [
                 (packet.pts, packet.is_keyframe)
@@ -166,11 +167,10 @@ def _first_damage(video: Path, end: int) -> int | None:
 
 
 def _damage_from(video: Path, begin_pts: int, end: int) -> int | None:
-    import av
     import av.error
 
     places: dict[int, int] = {}
-    with av.open(str(video)) as container:
+    with open_video(video) as container:
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # an error is then that of the packet just given
         escaped = stream.codec_context.name in {"h264", "hevc"}

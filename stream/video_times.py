@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.stream.wire.video_files import open_video
+
 __all__ = ["TOLERANCE_US", "decoded_times_us"]
 
 TOLERANCE_US = {".mp4": 1, ".mkv": 500}
@@ -26,13 +28,12 @@ def decoded_times_us(video: Path) -> tuple[NDArray[np.int64], str]:
     problem
         What is damaged; empty where nothing is.
     """
-    import av
     import av.error
 
     times: list[int] = []
     problem = ""
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             base = stream.time_base
