@@ -13,6 +13,7 @@ Frames whose three channels are equal are run as `gray8`, as those of a grey cam
 import hashlib
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -121,7 +122,7 @@ def read_recorded(path: Path, video: Path | None) -> Recorded:
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, LookupError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(f"{path} is not an archive of poses (.npz): {error}.") from error
     poses, seconds = content.get("poses"), content.get("seconds")
     if poses is None or seconds is None or poses.dtype.kind != "f" or poses.ndim not in (3, 4) or poses.shape[-1] != 3:

@@ -75,6 +75,8 @@ def read_hdf_table(path: Path) -> HdfTable:
     """
     import h5py
 
+    if not path.is_file():
+        raise HdfTableError(f"{path} can't be read: there is no such file.")
     try:
         with h5py.File(path, "r") as file:
             root = _Group(file.id)

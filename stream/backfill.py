@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from posestream.inference.bundled import bundled_networks, find_model
 from posestream.inference.video_batches import VideoBatches
 from posestream.stream.closing import close_camera, read_camera
+from posestream.stream.inside import refuse_link
 from posestream.stream.lock import session_lock
 from posestream.stream.progress import Progress
 from posestream.stream.session import write_json
@@ -260,6 +261,7 @@ class Backfill:
         engine.prepare(camera.info.height, camera.info.width, camera.info.pixel_format, [size])
         self._session["backfill"]["precision"] = engine.precision  # which may have been chosen only now
         frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
+        refuse_link(camera.folder / "backfilled.csv")
         table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
         left, began, invalid = set(camera.wanted.tolist()), time.monotonic(), 0
         synced = began

@@ -380,7 +380,8 @@ def model_info(source: Path, as_json: bool) -> None:
         click.echo(json.dumps(spec))
         return
     for key, value in spec.items():
-        click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        click.echo(_plain(f"{key}: {text}"))
 
 
 @model.command("check")

@@ -39,11 +39,12 @@ def _check(folder: Path, root: Path, seen: set[Path]) -> None:
         target, name = place.resolve(), place.relative_to(root).as_posix()
         if not target.is_relative_to(root):
             raise OutsideError(f"{name!r} is a link to {str(target)!r}, outside of it; remove the link")
-        if not target.exists():
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
             if place.is_symlink():
-                raise OutsideError(f"{name!r} is a link to nothing; remove it")
+                raise OutsideError(f"{name!r} is a link to nothing; remove it") from None
             continue  # gone since: a run that goes on replaces its files
-        mode = target.stat().st_mode
         if stat.S_ISDIR(mode):
             if target not in seen:
                 seen.add(target)
@@ -53,6 +54,12 @@ def _check(folder: Path, root: Path, seen: set[Path]) -> None:
 
 
 def refuse_link(path: Path) -> None:
-    """Raise `OSError` where a file that is to be written is a link: what it points to would be written instead."""
+    """Raise `OSError` where a file that is to be written in its place has another name, be it elsewhere.
+
+    What a link points to would be written instead; a file with two names (a hard link, as some programs for backups
+    make them) would change under both.
+    """
     if path.is_symlink():
         raise OSError(f"{path} is a link; remove it")
+    if path.is_file() and path.stat().st_nlink > 1:
+        raise OSError(f"{path} has another name elsewhere (a hard link); put a copy in its place")

@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from posestream.stream.inside import refuse_link
 from posestream.stream.wire.video_files import open_video
 
 __all__ = ["repair_video_end"]
@@ -133,6 +134,7 @@ def _open_again(video: Path) -> bool:
     When FFmpeg closes a `hybrid_fragmented` file it writes the index to the end, and then turns a box `free` at the
     beginning into a `mdat` that holds all fragments. What that box held stands behind it: a second `ftyp`.
     """
+    refuse_link(video)
     with video.open("r+b") as file:
         head = file.read(4096)
         at = int.from_bytes(head[:4])
@@ -194,6 +196,7 @@ def _damage_from(video: Path, begin_pts: int, end: int) -> int | None:
 
 
 def _cut(video: Path, at: int, kept: Path) -> None:
+    refuse_link(video)
     kept.mkdir(exist_ok=True)
     with video.open("r+b") as file, (kept / f"{video.name}.end").open("wb") as end:
         file.seek(at)

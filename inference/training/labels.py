@@ -171,6 +171,8 @@ def _frame(
 
 
 def _read_csv(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise ModelError(f"{path} cannot be read: it is no file.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))

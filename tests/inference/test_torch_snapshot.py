@@ -253,6 +253,13 @@ def test_code_in_a_pickle_is_not_executed(torch, tmp_path: Path) -> None:
     assert not trap.exists()
 
 
+def test_a_pytorch_that_can_be_got_round_is_not_used(torch, tmp_path: Path, monkeypatch) -> None:
+    torch.save({"config": torch_config()}, tmp_path / "new.pt")
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.9.1+cpu"))
+    with pytest.raises(ModelError, match=r"2\.9\.1.*Update it"):
+        load_model(tmp_path / "new.pt")
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_any_damage_to_an_export(torch, tmp_path: Path, place: float, byte: int, cut: bool) -> None:

@@ -214,6 +214,19 @@ def test_a_folder_that_is_changed_for_a_link_after_it_was_recorded(session: Path
     assert contents(other) == before
 
 
+def test_a_file_with_another_name_is_not_changed_in_its_place(session: Path, tmp_path: Path) -> None:
+    """As a backup may hold it, or a stranger's archive unpacked beside one's own files."""
+    video, other = session / "top" / "video.mp4", tmp_path / "other.mp4"
+    with video.open("r+b") as file:
+        file.truncate(video.stat().st_size - 5_000)
+    os.link(video, other)
+    before = other.read_bytes()
+    open_again(session)
+    with pytest.raises(OSError, match=r"video\.mp4 has another name"):
+        recover_session(session)
+    assert other.read_bytes() == before
+
+
 # Tables and the summary.
 
 TABLES = {
