@@ -120,7 +120,7 @@ class Backfill:
         self._check(load_session(self._folder))
         with session_lock(self._folder):
             self._session = load_session(self._folder)  # somebody may have ended his work on it only now
-            check_tables(self._folder, self._session)
+            check_tables(self._folder, self._session, network=False)  # its network comes later
             every = [self._look(name) for name in self._names()]
             cameras = [camera for camera in every if self._camera in (None, camera.name)]
             problems: list[str] = []
@@ -244,9 +244,10 @@ class Backfill:
         begun = [name for name in self._names() if read_backfilled(self._folder / name) is not None]
         if begun and before.get("model_sha256", digest) != digest:
             raise BackfillError(
-                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with ({before['model_path']}); "
+                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with ({before.get('model_path')}); "
                 f"go on with that one, or remove backfilled.csv to begin again"
             )
+        check_tables(self._folder, self._session)
 
     # The work.
 

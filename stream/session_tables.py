@@ -15,8 +15,17 @@ MOST_BEHIND = 10**7
 """Frames by which the tables of poses may be ahead of `frames.csv`: each gets a row there."""
 
 
-def check_tables(folder: Path, session: dict[str, Any]) -> None:
-    """See that the tables that are there can be read, and are of the session's network.
+def check_tables(folder: Path, session: dict[str, Any], *, network: bool = True) -> None:
+    """See that the tables that are there can be read.
+
+    Parameters
+    ----------
+    folder
+        The session folder.
+    session
+        As `load_session` gives it.
+    network
+        Whether they must be of the session's network, too.
 
     Raises
     ------
@@ -28,13 +37,13 @@ def check_tables(folder: Path, session: dict[str, Any]) -> None:
     inference = session["inference"]
     for name in session["cameras"]:
         try:
-            check_camera(folder / name, inference["model"]["bodyparts"] if inference is not None else None)
+            check_camera(folder / name, inference and inference["model"]["bodyparts"], network=network)
         except TableError as error:
             raise TableError(f"camera {name}: {error}") from error
 
 
-def check_camera(folder: Path, bodyparts: list[str] | None) -> None:
-    """See that the tables of a camera's folder that are there can be read, and are of the session's network.
+def check_camera(folder: Path, bodyparts: list[str] | None, *, network: bool = True) -> None:
+    """See that the tables of a camera's folder can be read, as `check_tables` does.
 
     Raises
     ------
@@ -47,13 +56,13 @@ def check_camera(folder: Path, bodyparts: list[str] | None) -> None:
     last = -1 if frames is None or not frames["seq"].notna().any() else int(frames["seq"].max())
     if _is_there(folder / "poses.csv"):
         poses = read_poses(folder)
-        _check_columns("poses.csv", poses, pose_columns(bodyparts))
+        _check_columns("poses.csv", poses, pose_columns(bodyparts) if network else ())
         _check_numbers("poses.csv", poses["frame_seq"], last)
     if _is_there(folder / "skipped.csv"):
         _check_numbers("skipped.csv", read_skipped(folder)["last_seq"], last)
     backfilled = read_backfilled(folder)
     if backfilled is not None:
-        _check_columns("backfilled.csv", backfilled, backfilled_columns(bodyparts))
+        _check_columns("backfilled.csv", backfilled, backfilled_columns(bodyparts) if network else ())
         _check_numbers("backfilled.csv", backfilled["frame_seq"], last)
     read_truth(folder)
 
@@ -67,7 +76,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _check_columns(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    if tuple(table.columns) != columns:
+    if columns and tuple(table.columns) != columns:
         raise TableError(f"{name} is not of the session's network: it has other columns")
 
 

@@ -15,7 +15,7 @@ __all__ = ["open_video"]
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,asf,flv,ogg,mjpeg,h264,hevc,ivf,av1,"
-    "yuv4mpegpipe,gif,apng,nut,mxf,dv,wtv,swf"
+    "yuv4mpegpipe,gif,apng,nut,mxf,dv,wtv,swf,wav,mp3,flac,aac"
 )
 """FFmpeg's names of demuxers that read the one file that they are given."""
 
