@@ -33,6 +33,12 @@ from posestream.stream.wire.video_files import open_video
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
 
+DAMAGED = (
+    *(OSError, ValueError, EOFError, LookupError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy raises for archives that are damaged, foreign, or ask for more memory than there is."""
+
 LIMIT_PX = 0.05
 LIMIT_LIKELIHOOD = 1e-3
 COLOUR_MAPS = ("", "jet")
@@ -122,7 +128,7 @@ def read_recorded(path: Path, video: Path | None) -> Recorded:
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, LookupError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise ModelError(f"{path} is not an archive of poses (.npz): {error}.") from error
     poses, seconds = content.get("poses"), content.get("seconds")
     if poses is None or seconds is None or poses.dtype.kind != "f" or poses.ndim not in (3, 4) or poses.shape[-1] != 3:
