@@ -244,8 +244,8 @@ class Backfill:
         begun = [name for name in self._names() if read_backfilled(self._folder / name) is not None]
         if begun and before.get("model_sha256", digest) != digest:
             raise BackfillError(
-                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with ({before.get('model_path')}); "
-                f"go on with that one, or remove backfilled.csv to begin again"
+                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with "
+                f"({before.get('model_path')}); go on with that one, or remove backfilled.csv to begin again"
             )
         check_tables(self._folder, self._session)
 

@@ -5,6 +5,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
 from posestream.inference.pickled_literals import NotLiteralError, read_literal
 
-from .hostile_hdf import PLACES, Command, plant
+from ..support.hostile_hdf import PLACES, Command, plant
 
 COLUMNS = pd.MultiIndex.from_product(
     [["me"], ["snout", "tail base", "ohr-l"], ["x", "y", "likelihood"]], names=["scorer", "bodyparts", "coords"]
@@ -24,15 +25,15 @@ COLUMNS = pd.MultiIndex.from_product(
 VALUES = np.random.default_rng(0).uniform(0, 640, (5, 9))
 VALUES[2, 3:6] = np.nan
 PICTURES = [f"labeled-data/m1/img{number}.png" for number in range(5)]
-INDICES = {
+INDICES: dict[str, Any] = {
     "numbers": np.arange(5),
     "paths": PICTURES,
     "three columns": pd.MultiIndex.from_tuples([tuple(path.split("/")) for path in PICTURES]),
 }
 
 
-def written(path: Path, layout: str, index: str = "numbers") -> pd.DataFrame:
-    frame = pd.DataFrame(VALUES, columns=COLUMNS, index=INDICES[index])
+def written(path: Path, layout: Any, index: str = "numbers") -> pd.DataFrame:
+    frame: pd.DataFrame = pd.DataFrame(VALUES, columns=COLUMNS, index=INDICES[index])
     frame.to_hdf(path, key="df_with_missing", format=layout, mode="w")
     return frame
 
@@ -47,7 +48,7 @@ def test_says_what_pandas_wrote(tmp_path: Path, layout: str, index: str) -> None
     frame = written(tmp_path / "a.h5", layout, index)
     table = read_hdf_table(tmp_path / "a.h5")
     assert table.levels == ("scorer", "bodyparts", "coords")
-    assert table.columns == list(frame.columns)
+    assert table.columns == [*map(tuple, frame.columns)]
     assert table.index == [name if isinstance(name, tuple) else (name,) for name in frame.index]
     np.testing.assert_array_equal(table.values, frame.to_numpy())
 
@@ -58,7 +59,7 @@ def test_columns_of_several_types(tmp_path: Path) -> None:
     for layout in ("fixed", "table"):
         frame.to_hdf(tmp_path / "a.h5", key="df_with_missing", format=layout, mode="w")
         table = read_hdf_table(tmp_path / "a.h5")
-        assert table.columns == list(frame.columns)
+        assert table.columns == [*map(tuple, frame.columns)]
         np.testing.assert_array_equal(table.values, frame.to_numpy(float))
 
 

@@ -22,7 +22,7 @@ from posestream.stream.session_reader import NoSessionError, load_session
 from posestream.stream.table_reader import TableError
 from posestream.stream.verify import verify_session
 
-from ..inference.hostile_hdf import PLACES, Command, plant
+from ..support.hostile_hdf import PLACES, Command, plant
 from .test_verify import open_again, session, sound  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.timeout(180)
@@ -62,31 +62,27 @@ def refused(session: Path, expected: str) -> None:
     assert contents(session.parent) == before
 
 
+NAMES = ("../../x", "/etc", "..", "", "a/b", "a\\b", "C:x", "top\n", "top\0", "ü", "x" * 49, "\x1b[2J")
+VIDEOS = ("../../../victim.mp4", "/etc/passwd", "frames.csv", "video.MP4", "video.avi", "", 5, ["video.mp4"])
+SCORERS = ("/../../../victim", "..\\x", "a:b", "\n", "", None, 5)
+
+
+def renamed(name: str) -> Callable[[Json], object]:
+    return lambda record: rename(record, name)
+
+
+def with_video(video: object) -> Callable[[Json], object]:
+    return lambda record: record["cameras"]["top"].update(video=video)
+
+
+def with_scorer(scorer: object) -> Callable[[Json], object]:
+    return lambda record: record["inference"]["model"].update(scorer=scorer)
+
+
 PATHS: dict[str, tuple[Callable[[Json], object], str]] = {
-    **{
-        f"camera {name}": (lambda record, name=name: rename(record, name), "name of a camera")
-        for name in ("../../x", "/etc", "..", "", "a/b", "a\\b", "C:x", "top\n", "top\0", "ü", "x" * 49, "\x1b[2J")
-    },
-    **{
-        f"video {video}": (lambda record, video=video: record["cameras"]["top"].update(video=video), r"video|cameras")
-        for video in (
-            "../../../victim.mp4",
-            "/etc/passwd",
-            "frames.csv",
-            "video.MP4",
-            "video.avi",
-            "",
-            5,
-            ["video.mp4"],
-        )
-    },
-    **{
-        f"scorer {scorer}": (
-            lambda record, scorer=scorer: record["inference"]["model"].update(scorer=scorer),
-            r"inference\.model\.scorer",
-        )
-        for scorer in ("/../../../victim", "..\\x", "a:b", "\n", "", None, 5)
-    },
+    **{f"camera {name}": (renamed(name), "name of a camera") for name in NAMES},
+    **{f"video {video}": (with_video(video), r"video|cameras") for video in VIDEOS},
+    **{f"scorer {scorer}": (with_scorer(scorer), r"inference\.model\.scorer") for scorer in SCORERS},
     "no camera": (lambda record: record.update(cameras={}), "cameras"),
     "a camera that the rig lacks": (lambda record: record["rig"].update(cameras={}), "not in its rig"),
     "a network that the rig lacks": (lambda record: record["rig"].update(inference=None), "its rig has none"),
@@ -113,7 +109,7 @@ def test_what_becomes_a_path_is_checked_like_a_rig(session: Path, change: str) -
     assert victim.read_text() == "mine"
 
 
-TEXTS = {
+TEXTS: dict[str, str | bytes] = {
     "empty": "",
     "a list": "[]",
     "no number": '{"format": NaN}',
@@ -495,6 +491,8 @@ def test_a_model_on_another_machine_is_not_looked_at(session: Path) -> None:
     from posestream.stream.backfill import Backfill, BackfillError
 
     for path in ("\\\\attacker\\share\\model", "//attacker/share/model"):
-        changed(session, lambda record, path=path: record["inference"].update(model_path=path))
+        record = json.loads((session / "session.json").read_text())
+        record["inference"]["model_path"] = path
+        (session / "session.json").write_text(json.dumps(record))
         with pytest.raises(BackfillError, match="on another machine"):
             Backfill(session).run()
