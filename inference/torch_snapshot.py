@@ -116,7 +116,7 @@ def _load(path: Path) -> dict[str, Any]:
     if torch.__version__ < SAFE_SINCE:
         raise ModelError(
             f"{path} is not read with PyTorch {torch.__version__}, as that can be made to execute what a hostile file "
-            f"says. Update it: pip install 'torch>={'.'.join(map(str, SAFE_SINCE))}'."
+            f'says. Update it: pip install "torch>={".".join(map(str, SAFE_SINCE))}".'
         )
     try:
         with warnings.catch_warnings():  # what PyTorch warns of ends in an error of ours, or does no harm

@@ -4,13 +4,12 @@ Checked like a rig: names that become folders or files are names and nothing els
 are not named here are kept and not used.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from posestream.stream.rig import NAME
+from posestream.stream.rig import check_camera_name
 from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["SessionRecord", "SummaryRecord"]
@@ -120,8 +119,10 @@ class SessionRecord(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in self.cameras:
-            if not re.fullmatch(NAME, name):
-                raise ValueError(f"{name[:100]!a} can't be the name of a camera: it is 1 to 48 letters, digits, - or _")
+            try:
+                check_camera_name(name)
+            except ValueError as error:
+                raise ValueError(f"{name[:100]!a} can't be the name of a camera: {error}") from error
             if name not in self.rig.cameras:
                 raise ValueError(f"the camera {name} is not in its rig")
         if self.inference is not None and self.rig.inference is None:

@@ -200,7 +200,7 @@ def test_best_snapshot_comes_first(tmp_path: Path) -> None:
 def test_without_pytorch_the_message_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "snapshot-5.pt").write_bytes(b"x")
-    with pytest.raises(ModelError, match=r"pip install 'posestream\[torch\]'"):
+    with pytest.raises(ModelError, match=r'pip install "posestream\[torch\]"'):
         load_model(tmp_path / "snapshot-5.pt")
 
 

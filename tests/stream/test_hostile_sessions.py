@@ -62,7 +62,22 @@ def refused(session: Path, expected: str) -> None:
     assert contents(session.parent) == before
 
 
-NAMES = ("../../x", "/etc", "..", "", "a/b", "a\\b", "C:x", "top\n", "top\0", "ü", "x" * 49, "\x1b[2J")
+NAMES = (
+    "../../x",
+    "/etc",
+    "..",
+    "",
+    "a/b",
+    "a\\b",
+    "C:x",
+    "top\n",
+    "top\0",
+    "ü",
+    "x" * 49,
+    "\x1b[2J",
+    "Session",
+    "con",
+)
 VIDEOS = ("../../../victim.mp4", "/etc/passwd", "frames.csv", "video.MP4", "video.avi", "", 5, ["video.mp4"])
 SCORERS = ("/../../../victim", "..\\x", "a:b", "\n", "", None, 5)
 
