@@ -13,7 +13,7 @@ from posestream.acquisition.outage import Outage
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper, Stamped
-from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns, wall_offset_ns
 from posestream.stream.wire.messages import (
     END,
     RATE_TOLERANCE,
@@ -263,7 +263,7 @@ class CaptureThread:
     def _deliver(self, recorder: Recorder, capture: Capture, pixels: Pixels, note: str) -> None:
         published = pixels if self._eight_bits is None else self._eight_bits.scale(pixels)
         restarts = self.stamps.clock_restarts
-        frame = self.stamps.stamp(capture, wall_ns() - monotonic_ns(), note)
+        frame = self.stamps.stamp(capture, wall_offset_ns(), note)
         kept = recorder.put(frame, pixels if recorder.deep else published)
         header = FrameHeader(
             session=self._session,

@@ -25,6 +25,7 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
+from posestream.stream.wire.locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
@@ -59,6 +60,7 @@ class CameraRole:
         self._recorder: Recorder | None = None
         self._keys: Keys | None = None
         self._space: SpaceWatch | None = None
+        self._lock: HeldFile | None = None
         self._synced = 0.0
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
@@ -118,10 +120,11 @@ class CameraRole:
             follower = PoseFollower(context, start.poses, job.session, job.camera, job.window, self._keys)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = writer_lock(folder.parent, f"camera:{job.camera}")
             self._recorder = Recorder(folder, job.recording, camera_format)
             for place in (folder, folder.parent):
                 sync_folder(place)
-        except (OSError, EncoderError) as error:
+        except (OSError, InUseError, EncoderError) as error:
             raise RecordingError(f"camera {job.camera} can't record: {error}") from error
         self._space = SpaceWatch(folder, job.stop_free_bytes)
         for warning in camera_format.warnings:
@@ -211,6 +214,8 @@ class CameraRole:
             self._recorder.close()
             if self._capture is not None:
                 self._capture.note_refused(self._recorder.states.get(FrameState.ENCODER_ERROR, 0))
+        if self._lock is not None:
+            self._lock.release()
         if self._publisher is not None:
             self._publisher.close()
         if self._recorder is not None:

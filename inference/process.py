@@ -4,6 +4,7 @@ The receiver's thread (`receiver.py`) and the two of the pipeline (`pipeline.py`
 talks to the supervisor.
 """
 
+import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ class InferenceRole:
         self._batcher: Batcher | None = None
         self._publisher: PosePublisher | None = None
         self._windows: dict[Shape, WindowedRun] = {}
+        self._published: dict[str, int] = {}
         self._engine_name = ""
         self._told: Counter[str] = Counter()  # by camera, invalid poses that were told of
         self._told_s = 0.0
@@ -108,10 +110,15 @@ class InferenceRole:
     @staticmethod
     def _wait_for_cameras(receiver: Receiver, job: InferenceJob) -> None:
         deadline = time.monotonic() + CONNECT_S
-        while not receiver.connected:
+        while unheard := receiver.unheard:
             if time.monotonic() > deadline:
-                endpoints = ", ".join(info.endpoint for info in job.streams)
-                raise ConnectionLostError(f"inference hears nothing from the cameras at {endpoints}")
+                places = ", ".join(
+                    f"{info.camera} at {info.endpoint}" for info in job.streams if info.camera in unheard
+                )
+                raise ConnectionLostError(
+                    f"inference ({platform.node()}) has heard nothing of camera {places} for {CONNECT_S:g} s; can it "
+                    "reach that address (firewall), and are the keys the same?"
+                )
             time.sleep(0.01)
 
     def start(self, start: Start) -> None:  # noqa: ARG002 - frames flow as soon as the cameras run
@@ -149,7 +156,7 @@ class InferenceRole:
         if receiver is None or batcher is None or publisher is None or pipeline is None:
             return {}
         values: Values = {}
-        for camera in list(receiver.received):
+        for camera in receiver.cameras:
             skipped = {f"skipped_{cause}": n for (name, cause), n in list(batcher.skipped.items()) if name == camera}
             values[camera] = {"received": receiver.received[camera], "poses": publisher.published[camera], **skipped}
             if self._windows:
@@ -171,6 +178,10 @@ class InferenceRole:
             values[""] |= {"age_p50_ms": ages[len(ages) // 2], "age_p99_ms": ages[int(len(ages) * 0.99)]}
         return values
 
+    def published(self, frames: dict[str, int]) -> None:
+        """Hear how many frames each camera published; those that have not come are noted as lost when this ends."""
+        self._published = frames
+
     def stop(self) -> None:
         """Skip what waits, finish what the engine is at, and close."""
         if self._batcher is not None:
@@ -179,6 +190,7 @@ class InferenceRole:
             self._pipeline.close()
         if self._receiver is not None:
             self._receiver.close()
+            self._receiver.account(self._published)
         if self._publisher is not None and self._batcher is not None:
             self._publisher.skipped(self._batcher.take_skipped())
             self._publisher.end()

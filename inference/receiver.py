@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zmq
@@ -30,7 +30,7 @@ POLL_MS = 50
 
 
 class Receiver:
-    """Subscribes to cameras; begins at once, so that `connected` can be waited for.
+    """Subscribes to cameras; begins at once, so that the cameras' greetings can be waited for.
 
     Parameters
     ----------
@@ -87,14 +87,19 @@ class Receiver:
         self._thread.start()
 
     @property
+    def cameras(self) -> list[str]:
+        """The cameras that it subscribes to."""
+        return list(self._shapes)
+
+    @property
     def malformed(self) -> Counter[str]:
         """Messages dropped because the protocol does not allow them, by reason."""
         return self._decoder.malformed
 
     @property
-    def connected(self) -> bool:
-        """Whether every camera has been heard."""
-        return self._heard >= set(self._shapes)
+    def unheard(self) -> list[str]:
+        """Cameras of which nothing has been heard yet."""
+        return [camera for camera in self._shapes if camera not in self._heard]
 
     @property
     def ended(self) -> bool:
@@ -105,6 +110,11 @@ class Receiver:
         """End the thread and close the socket; safe to call twice."""
         self._stopping.set()
         self._thread.join()
+
+    def account(self, published: Mapping[str, int]) -> None:
+        """Note as lost what was published and has not arrived, by camera; after `close`."""
+        for camera in self._shapes:
+            self._account(camera, published.get(camera, 0))
 
     def _run(self) -> None:
         try:
@@ -139,7 +149,7 @@ class Receiver:
             case Event(name=name, source=source, data=data) if name == END:
                 frames = data.get("frames")
                 if isinstance(frames, int) and source in self._shapes:
-                    self._count(source, frames)
+                    self._account(source, frames)
                 self._ended.add(source)
 
     @staticmethod
@@ -148,7 +158,11 @@ class Receiver:
         return str(getattr(header, "session", ""))
 
     def _count(self, camera: str, seq: int) -> None:
+        self._account(camera, seq)
+        self._next_seq[camera] = max(self._next_seq[camera], seq + 1)
+
+    def _account(self, camera: str, frames: int) -> None:
         expected = self._next_seq[camera]
-        if seq > expected:
-            self._batcher.lost_on_wire(camera, expected, seq - 1)
-        self._next_seq[camera] = max(expected, seq + 1)
+        if frames > expected:
+            self._batcher.lost_on_wire(camera, expected, frames - 1)
+            self._next_seq[camera] = frames

@@ -8,7 +8,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,8 @@ from posestream.inference.models import load_model
 from posestream.inference.video_reader import VideoReader
 from posestream.inference.windows import WindowedRun
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
-from posestream.stream.lock import InUseError, file_lock
+from posestream.stream.lock import InUseError, file_lock, refuse_live, session_lock
+from posestream.stream.manifest import ManifestError, compare, read_manifest, renew_entries
 from posestream.stream.partial_poses import PartialPoses, is_of
 from posestream.stream.progress import Progress
 from posestream.stream.session_reader import NoSessionError, load_session
@@ -37,6 +38,8 @@ __all__ = ["Analyses", "AnalyzeError", "AnalyzeSettings", "find_videos"]
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 """What is taken for a video in a folder; a file that is named may have any ending."""
 SYNC_S = 1.0
+RESULTS = (".h5", ".csv", "_meta.pickle", ".partial")
+"""Endings of what an analysis leaves."""
 
 
 class AnalyzeError(Exception):
@@ -167,15 +170,20 @@ class Analyses:
             return about | {"state": "stopped"}
         base = (self._settings.output or video.parent) / f"{video.stem}{bundle.spec.scorer}"
         table, partial = (base.with_name(f"{base.name}{ending}") for ending in (".h5", ".partial"))
+        session = video.resolve().parent.parent
         try:
+            _check_session(video)
+            refuse_live(session)
             if table.exists() and not self._settings.overwrite and not self._cut_off(partial, video, bundle):
                 return about | {"state": "skipped", "files": [str(table)]}
-            _check_session(video)
             lock = partial.with_name(f"{partial.name}.lock")
             with file_lock(lock, f"{video} is being analysed by another posestream"), VideoReader(video) as reader:
                 name = video.name if len(self._videos) == 1 else f"{video.name} ({number} of {len(self._videos)})"
-                return about | self._analyse(name, video, reader, partial, bundle)
-        except (VideoError, ModelError, InUseError, NoSessionError) as error:
+                inside = base.parent.resolve().is_relative_to(session) and (session / "session.json").exists()
+                with _under_manifest(session if inside else None, video, base) as odd:
+                    done = self._analyse(name, video, reader, partial, bundle)
+                return about | done | {"problem": "; ".join(filter(None, (*odd, done["problem"])))}
+        except (VideoError, ModelError, InUseError, ManifestError, NoSessionError) as error:
             problem = str(error) if str(video) in str(error) else f"{video}: {error}"
         except OSError as error:
             problem = f"{video} can't be analysed: {error}"
@@ -280,6 +288,33 @@ class Analyses:
 
 def _check_session(video: Path) -> None:
     """Where a video lies in a session, see that this can be opened: its results are not to be written elsewhere."""
-    session = video.absolute().parent.parent
-    if (session / "session.json").exists():
-        load_session(session)
+    for session in {place.parent.parent for place in (video.absolute(), video.resolve())}:
+        if (session / "session.json").exists():
+            load_session(session)
+
+
+@contextlib.contextmanager
+def _under_manifest(session: Path | None, video: Path, base: Path) -> Iterator[list[str]]:
+    """Renew a session's manifest for the results that the block writes; gives what was not as it says, a sentence each.
+
+    Parameters
+    ----------
+    session
+        The session's folder; none where the results lie in no session.
+    video
+        The video.
+    base
+        Where the results lie, without their endings.
+    """
+    manifest = read_manifest(session) if session is not None else None
+    if session is None or manifest is None:
+        yield []
+        return
+    results = [base.with_name(f"{base.name}{ending}").resolve() for ending in RESULTS]
+    names = [path.relative_to(session).as_posix() for path in (video.resolve(), *results)]
+    found = compare(session, manifest, only=names)
+    try:
+        yield found.without(names[1:]).sentences()
+    finally:
+        with session_lock(session):
+            renew_entries(session, results, "analyze", found.all)

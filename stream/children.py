@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from posestream.stream.wire.control import Armed, ControlServer, Failed, Finished, Join, Report, Status, Values
 
-__all__ = ["Child", "State", "turned_away"]
+__all__ = ["Child", "State", "refusal", "turned_away"]
 
 State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
 MODULES = {
@@ -149,17 +151,28 @@ class Child:
         self.death = how
         self.state = "failed" if self.failure is not None else "died"
 
-    def log_tail(self) -> str:
-        """Give the last lines that it printed."""
+    @property
+    def place(self) -> str:
+        """Where it broke, for developers: the traceback, or else the last lines that it printed."""
+        if self.failure is not None and self.failure.traceback:
+            return self.failure.traceback
+        return "\n".join(self._printed().splitlines()[-LOG_TAIL_LINES:])
+
+    @property
+    def log_name(self) -> str:
+        """Name of the file that `keep_log` writes; empty where it would write none."""
+        return f"{self.role.replace(':', '-')}.log" if self._printed() or self.place else ""
+
+    def _printed(self) -> str:
         if self._log is None or not self._log.exists():
             return ""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def keep_log(self, folder: Path) -> None:
-        """Move what it printed to the session folder, where there is anything."""
-        if self._log is not None and self._log.exists() and self._log.stat().st_size:
-            folder.mkdir(exist_ok=True)
-            (folder / self._log.name).write_bytes(self._log.read_bytes())
+        """Write to a folder what it printed, or of one on another machine where it broke, if there is anything."""
+        if name := self.log_name:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(self._printed() or self.place, encoding="utf-8")
 
     def end(self, timeout_s: float) -> None:
         """Wait for the process to end; kill it where it does not."""
@@ -170,6 +183,22 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def refusal(children: Sequence[Child], join: Join) -> str:
+    """Say why a process that wants to join can't; empty where it may wait, or can."""
+    if join.version != version("posestream"):
+        return (
+            f"this run is of posestream {version('posestream')}, {join.host} has {join.version}; "
+            "install the same on both machines"
+        )
+    child = next((child for child in children if child.role == join.role), None)
+    if child is not None and child.remote:
+        return ""
+    if child is not None:
+        return f"the run starts {child.title} itself; set remote = true in its table of the rig"
+    taken = [child.role for child in children if child.remote]
+    return f"its rig has no {join.role} with remote = true; it takes {', '.join(taken) or 'no process from elsewhere'}"
 
 
 def turned_away(values: dict[str, dict[str, dict[str, Any]]], control: ControlServer) -> dict[str, dict[str, int]]:

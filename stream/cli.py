@@ -12,6 +12,7 @@ from posestream.stream.wire.interrupts import hangup_is_interrupt, take_interrup
 
 if TYPE_CHECKING:
     from posestream.stream.rig import Rig
+    from posestream.stream.supervisor import StartError
 
 __all__ = ["main"]
 
@@ -112,12 +113,23 @@ def subscribe(**options: Any) -> None:
 @click.argument("role", metavar="camera:NAME|inference")
 @click.argument("control", metavar="ADDRESS")
 @click.option("--keys", type=click.Path(path_type=Path), help="Folder of keys, the same as on the other machine.")
-def join(role: str, control: str, keys: Path | None) -> None:
-    """Run one process of another machine's rig here; ADDRESS is its control address."""
+@click.option(
+    "--wait",
+    "wait_s",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for the run.",
+)
+def join(role: str, control: str, keys: Path | None, wait_s: float) -> None:
+    """Run one process of another machine's rig here, started before or after `posestream run` there.
+
+    ADDRESS is `control` under [network] in the rig.
+    """
     from posestream.stream.joining import JoinError, join_run
 
     try:
-        sys.exit(join_run(role, control, keys))
+        sys.exit(join_run(role, control, keys, wait_s, debug=_debug(), tell=lambda text: click.echo(text, err=True)))
     except JoinError as error:
         _fail(str(error), WRONG_USE)
 
@@ -132,7 +144,9 @@ def keys(folder: Path) -> None:
         create_keys(folder)
     except (KeysError, OSError) as error:
         _fail(str(error), WRONG_USE)
-    click.echo(f'made keys in {folder}; copy it to each machine, and set keys = "{folder}" under [network] in the rig')
+    where = folder.absolute().as_posix()
+    click.echo(f"made keys in {folder}; copy the folder to each machine, and in the rig, under [network], write:")
+    click.echo(f'keys = "{where}"    # or its path from the folder of the rig file')
 
 
 @main.command()
@@ -140,11 +154,14 @@ def keys(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
+    from posestream.stream.display import TerminalDisplay
+    from posestream.stream.progress import reading
     from posestream.stream.session_reader import NoSessionError
     from posestream.stream.verify import verify_session
 
     try:
-        found = verify_session(session)
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            found = verify_session(session, reading("files", display.progress))
     except NoSessionError as error:
         _fail(str(error), WRONG_USE)
     if as_json:
@@ -154,21 +171,26 @@ def verify(session: Path, as_json: bool) -> None:
             click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
         for problem in found["problems"]:
             click.echo(f"problem: {_plain(problem)}")
-        click.echo("refuted" if found["problems"] else "proved: every frame is accounted for")
-    sys.exit(FAILED if found["problems"] else OK)
+        for text in found["not_provable"]:
+            click.echo(f"not provable: {_plain(text)}")
+        click.echo(_verdict(found))
+    sys.exit(OK if found["proved"] else FAILED)
 
 
 @main.command()
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
+    from posestream.stream.display import TerminalDisplay
     from posestream.stream.lock import InUseError
-    from posestream.stream.recover import StillRunningError, recover_session
+    from posestream.stream.progress import reading
+    from posestream.stream.recover import recover_session
     from posestream.stream.session_reader import NoSessionError
 
     try:
-        done = recover_session(session)
-    except (NoSessionError, StillRunningError, InUseError) as error:
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            done = recover_session(session, reading("files", display.progress))
+    except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
     except (OSError, ValueError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
@@ -210,10 +232,12 @@ def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[
     with TerminalDisplay() as display:
         try:
             result = probe_rig(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, pictures, display)
-        except (RigError, WrongUseError) as error:
+        except RigError as error:
             _fail(str(error), WRONG_USE)
+        except WrongUseError as error:
+            _fail_start(error, WRONG_USE)
         except NothingRecordedError as error:
-            _fail(str(error), FAILED)
+            _fail_start(error, FAILED)
     click.echo(json.dumps(result) if as_json else "\n".join(show_probe(result)))
     sys.exit(FAILED if result["problems"] else OK)
 
@@ -608,10 +632,13 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
         try:
             outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
         except WrongUseError as error:
-            _fail(str(error), WRONG_USE)
+            _fail_start(error, WRONG_USE)
         except NothingRecordedError as error:
-            _fail(str(error), FAILED)
+            _fail_start(error, FAILED)
     try:
+        if _debug():
+            for title, place in outcome.places.items():
+                click.echo(f"{title}:\n{place}", err=True)
         if as_json:
             click.echo(json.dumps(outcome.summary))
             for problem in outcome.summary["problems"]:
@@ -623,12 +650,31 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
     sys.exit(outcome.status)
 
 
+def _verdict(found: dict[str, Any]) -> str:
+    if found["problems"]:
+        return "refuted"
+    if not found["proved"]:
+        return "not proved: nothing was found wrong, but not everything can be shown"
+    return "proved: every frame is accounted for, and every file is as it was when the session was closed"
+
+
 def _named(model: Path) -> str:
     """Give a model as a rig names it: a network of the package by its name, others by their path from anywhere."""
     from posestream.inference.bundled import bundled_networks
 
     by_name = not model.exists() and str(model) in bundled_networks()
     return str(model if by_name else model.absolute())
+
+
+def _fail_start(error: "StartError", status: int) -> NoReturn:
+    if error.place and _debug():
+        click.echo(error.place, err=True)
+    hint = "" if _debug() else " (posestream --debug shows the traceback)"
+    _fail(str(error) + (f"\nlog: {error.log}{hint}" if error.log is not None else ""), status)
+
+
+def _debug() -> bool:
+    return bool(click.get_current_context().find_root().params["debug"])
 
 
 def _fail(text: str, status: int) -> NoReturn:

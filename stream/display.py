@@ -119,7 +119,7 @@ def progress_line(values: Values) -> str:
         left = f", {timedelta(seconds=round(left_s))} left" if done < total else ""
         bar = "━" * share + "─" * (BAR - share)
         of = f" of {total:.0f}" if total else ""  # a container may say nothing
-        parts.append(f"{name}: {bar} {done:.0f}{of} frames, {rate:.1f}/s{left}")
+        parts.append(f"{name}: {bar} {done:.0f}{of} {camera.get('unit', 'frames')}, {rate:.1f}/s{left}")
     return " | ".join(parts)
 
 
@@ -136,6 +136,8 @@ def status_line(view: dict[str, Any]) -> str:
             own = poses.get(name, {})
             skipped = sum(count for key, count in own.items() if key.startswith("skipped_"))
             part += f", {own.get('poses', 0)} poses, {skipped} skipped"
+        if name in view["deaf"]:
+            part += ", INFERENCE RECEIVES NO FRAMES"
         parts.append(part)
     whole = poses.get("", {})
     if "age_p50_ms" in whole:

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["OutsideError", "check_inside", "refuse_link"]
+__all__ = ["OutsideError", "check_inside"]
 
 
 class OutsideError(Exception):
@@ -51,15 +51,3 @@ def _check(folder: Path, root: Path, seen: set[Path]) -> None:
                 _check(target, root, seen)
         elif not stat.S_ISREG(mode):
             raise OutsideError(f"{name!r} is neither file nor folder; remove it")
-
-
-def refuse_link(path: Path) -> None:
-    """Raise `OSError` where a file that is to be written in its place has another name, be it elsewhere.
-
-    What a link points to would be written instead; a file with two names (a hard link, as some programs for backups
-    make them) would change under both.
-    """
-    if path.is_symlink():
-        raise OSError(f"{path} is a link; remove it")
-    if path.is_file() and path.stat().st_nlink > 1:
-        raise OSError(f"{path} has another name elsewhere (a hard link); put a copy in its place")

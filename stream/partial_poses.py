@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.stream.inside import refuse_link
+from posestream.stream.wire.links import refuse_link
 from posestream.stream.wire.tables import LineWriter
 
 __all__ = ["PartialPoses"]

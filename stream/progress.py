@@ -1,10 +1,14 @@
-"""How far work on many frames is."""
+"""How far work on many frames, or on large files, is."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from posestream.stream.wire.control import Values
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "reading"]
+
+SHOW_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +30,26 @@ class Progress:
         rate = self.done / self.seconds if self.seconds > 0 else 0.0
         left_s = (self.total - self.done) / rate if rate else None
         return {self.name: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
+
+
+def reading(name: str, show: Callable[[Values], None]) -> Callable[[int, int], None]:
+    """Give a function that takes the bytes that were read and those that are to be, and shows them now and then.
+
+    Parameters
+    ----------
+    name
+        What is being read.
+    show
+        Who shows it; not called where all is read at once.
+    """
+    began = shown = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown > SHOW_S:
+            shown = now
+            values = Progress(name, done // 2**20, total // 2**20, now - began).values
+            show({name: values[name] | {"unit": "MiB"}})
+
+    return tell

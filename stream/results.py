@@ -4,6 +4,7 @@ import errno
 from typing import Any
 
 from posestream.stream.closing import close_camera, read_camera
+from posestream.stream.events import count_events
 from posestream.stream.reconcile import cut_tables, reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
@@ -88,6 +89,11 @@ def write_results(
         followed = values.get("inference", {}).get(name, {})
         if window := {key.removeprefix("window_"): n for key, n in followed.items() if key.startswith("window_")}:
             cameras[name]["window"] = window
+    try:
+        events = count_events(session.folder)
+    except (OSError, ValueError) as error:
+        problems.append(f"the events can't be read: {error}")
+        events = {}
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     problems += losses(cameras, every_frame=every_frame, engine=inference["engine"] if inference is not None else "")
     if unfinished:
@@ -101,6 +107,7 @@ def write_results(
         "problems": problems,
         "cameras": cameras,
         "inference": values.get("inference", {}).get("") if inference is not None else None,
+        "events": events,
         **turned_away,
     }
     if gone:

@@ -116,6 +116,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
     inference: InferenceRecord | None
     backfill: BackfillRecord | UnsetType = UNSET
     ended: Text | None = None
+    problems: list[Text] = []
 
     def __post_init__(self) -> None:
         for name in self.cameras:

@@ -1,10 +1,11 @@
-"""Looks at all tables of a session before a program changes any of it."""
+"""Looks at all tables and the events of a session before a program changes any of it."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from posestream.stream.events import EVENTS, read_events
 from posestream.stream.table_reader import TableError
 from posestream.stream.tables import read_backfilled, read_frames, read_poses, read_skipped, read_truth
 from posestream.stream.wire.tables import backfilled_columns, pose_columns
@@ -16,7 +17,7 @@ MOST_BEHIND = 10**7
 
 
 def check_tables(folder: Path, session: dict[str, Any], *, network: bool = True) -> None:
-    """See that the tables that are there can be read.
+    """See that the tables that are there, and the events, can be read.
 
     Parameters
     ----------
@@ -35,6 +36,11 @@ def check_tables(folder: Path, session: dict[str, Any], *, network: bool = True)
         Where one can't be read.
     """
     inference = session["inference"]
+    try:
+        if (folder / EVENTS).exists():
+            read_events(folder)
+    except ValueError as error:
+        raise TableError(f"{EVENTS} can't be read: {error}") from error
     for name in session["cameras"]:
         try:
             check_camera(folder / name, inference and inference["model"]["bodyparts"], network=network)

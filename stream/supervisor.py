@@ -16,9 +16,13 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
-from posestream.stream.children import Child, turned_away
+from posestream.stream.children import Child, refusal, turned_away
+from posestream.stream.events import EVENTS
+from posestream.stream.frame_watch import FrameWatch
+from posestream.stream.progress import reading
 from posestream.stream.rig import Rig
 from posestream.stream.session import OutputError, Session, check_output, write_json
+from posestream.stream.start_logs import keep_start_logs
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
 from posestream.stream.wire.deaths import ThreadDeaths
 from posestream.stream.wire.interrupts import interrupts
@@ -36,10 +40,16 @@ from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authent
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import CpusError, check_cpus
 from posestream.stream.wire.reserve import DiskReserve
-from posestream.stream.wire.sockets import EndpointError, check_endpoint, local_endpoint, remove_leftovers
+from posestream.stream.wire.sockets import (
+    EndpointError,
+    check_endpoint,
+    check_reachable,
+    local_endpoint,
+    remove_leftovers,
+)
 from posestream.stream.wire.tables import LineWriter
 
-__all__ = ["Display", "NothingRecordedError", "Outcome", "Supervisor", "WrongUseError"]
+__all__ = ["Display", "NothingRecordedError", "Outcome", "StartError", "Supervisor", "WrongUseError"]
 
 TICK_S = 0.05
 SHOW_S = 0.25
@@ -53,15 +63,34 @@ CLOSE_S = 30.0
 RESERVE_BYTES = 4 * 2**20
 """Held back on the disk for the events, the summary and DeepLabCut's files."""
 SYNC_S = 1.0
+TEXT_LIMIT = 1_900
 WINDOW_BATCHES = 3
 """Batches that a camera that waits for inference may be ahead: one in the engine, one ahead of it, one on its way."""
 
 
-class WrongUseError(Exception):
+class StartError(Exception):
+    """A run that did not start; the text is for people.
+
+    Parameters
+    ----------
+    text
+        What is wrong.
+    place
+        Where it broke, for developers.
+    """
+
+    def __init__(self, text: str, place: str = "") -> None:
+        super().__init__(text)
+        self.place = place
+        self.log: Path | None = None
+        """Kept log of the process that failed, or the folder of all logs; none where nothing was printed."""
+
+
+class WrongUseError(StartError):
     """What was asked for can't be done; nothing was recorded. The text is for people."""
 
 
-class NothingRecordedError(Exception):
+class NothingRecordedError(StartError):
     """Something broke, or somebody interrupted, before anything was recorded. The text is for people."""
 
 
@@ -87,8 +116,10 @@ class Display(Protocol):
 class Outcome:
     """How a run ended."""
 
-    def __init__(self, folder: Path, summary: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, summary: dict[str, Any], places: dict[str, str]) -> None:
         self.folder, self.summary = folder, summary
+        self.places = places
+        """Where each process that failed broke, for developers."""
 
     @property
     def status(self) -> int:
@@ -125,6 +156,7 @@ class Supervisor:
         self._event_log: LineWriter | None = None
         self._reserve: DiskReserve | None = None
         self._synced = 0.0
+        self._watch: FrameWatch | None = None
         self._gone = False  # the session folder
         for name, child in self._cameras.items():
             child.plugin = f'its backend "{rig.cameras[name].backend}"'
@@ -162,9 +194,13 @@ class Supervisor:
                     self._start(child)
                 self._arm()
                 return self._record()
+        except StartError as error:
+            self._call_off(error)
+            raise
         finally:
             for child in self._children:
                 child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
+            self._session.release()
             self._session.let_go()
             control.close()
             stop_authenticator(context)
@@ -172,14 +208,29 @@ class Supervisor:
             self._deaths.close()
             rmtree(logs, ignore_errors=True)
 
+    def _call_off(self, error: StartError) -> None:
+        """Keep the logs of a run that did not start, and tell those who wait on other machines."""
+        folder = keep_start_logs(self._children)
+        named = [child.log_name for child in self._children if child.failure is not None or child.state == "died"]
+        if folder is not None:
+            error.log = folder / named[0] if named and named[0] else folder
+        for child in self._children:
+            if child.remote and not child.over:
+                self._send(child, Stop(reason=str(error)[:TEXT_LIMIT]))
+
     def _check_addresses(self, keys: Keys | None) -> None:
         rig = self._rig
+        far = rig.inference is not None and rig.inference.remote
         for name, camera in rig.cameras.items():
             if camera.endpoint is not None:
                 check_endpoint(camera.endpoint, bind=True, keys=keys)
-            elif camera.remote or (rig.inference is not None and rig.inference.remote):
+                if camera.remote or far:
+                    check_reachable(camera.endpoint)
+            elif camera.remote or far:
                 raise WrongUseError(f"cameras.{name}.endpoint: missing; inference on another machine needs an address")
         check_endpoint(rig.network.poses, bind=True, keys=keys)
+        if far:
+            check_reachable(rig.network.poses)
         remote = [child.title for child in self._children if child.remote]
         if remote and rig.network.control is None:
             raise WrongUseError(f"network.control: missing; {', '.join(remote)} joins from another machine")
@@ -222,8 +273,10 @@ class Supervisor:
             self._until_armed([self._poses], ARM_S)
 
     def _configure(self, child: Child, job: Job) -> None:
-        if child.remote:
-            self._display.phase(f"waiting for {child.title}: posestream join {child.role} {self._control.endpoint}")
+        if child.remote and child.state == "starting":
+            keys = " --keys FOLDER" if self._rig.network.keys is not None else ""
+            command = f"posestream join {child.role} {self._control.endpoint}{keys}"
+            self._display.phase(f"waiting for {child.title}; on its machine run: {command}")
         self._wait(
             lambda: child.state != "starting", None if child.remote else ARM_S, lambda: f"{child.title} did not start"
         )
@@ -243,13 +296,20 @@ class Supervisor:
             for child in self._children:
                 if child.failure is not None:
                     kind = WrongUseError if child.failure.kind == "usage" else NothingRecordedError
-                    raise kind(child.failure.text if kind is WrongUseError else child.trouble)
+                    text = child.failure.text if kind is WrongUseError else child.trouble
+                    raise kind(self._own(child, text), child.place)
                 if child.over:
-                    raise NothingRecordedError(f"{child.title} {child.death}, before the start\n{child.log_tail()}")
+                    how = child.death or "ended"
+                    raise NothingRecordedError(f"{child.title} {how}, before the start", child.place)
             if self._interrupts:
                 raise NothingRecordedError("interrupted before the start; nothing was recorded")
             if deadline is not None and time.monotonic() > deadline:
                 raise NothingRecordedError(f"{late()}, after {timeout_s:g} s")
+
+    @staticmethod
+    def _own(child: Child, text: str) -> str:
+        """Say whose words these are, where they were said on another machine."""
+        return f"{child.title}, on its machine: {text}" if child.remote and not text.startswith(child.title) else text
 
     def _camera_job(self, child: Child) -> CameraJob:
         name = child.role.partition(":")[2]
@@ -318,7 +378,7 @@ class Supervisor:
         try:
             session.begin(self._details())
             self._reserve = DiskReserve(session.folder, RESERVE_BYTES)
-            self._event_log = LineWriter(session.folder / "events.jsonl")
+            self._event_log = LineWriter(session.folder / EVENTS)
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
         for name, info in self._streams().items():
@@ -336,6 +396,7 @@ class Supervisor:
             if group is not groups[-1]:
                 self._until_started(group)
         self._display.phase(f"recording to {session.folder}")
+        self._watch = FrameWatch() if self._inference is not None else None
         try:
             ended = self._until_end(started)
             self._end(ended)
@@ -396,7 +457,8 @@ class Supervisor:
             if child.trouble and child.role not in self._reported:
                 found = True
                 self._reported.add(child.role)
-                self._complain(child.trouble)
+                log = f" (log: logs/{child.log_name})" if child.log_name else ""
+                self._complain(f"{child.trouble}{log}")
         if text := self._deaths.take():
             found = True
             self._complain(f"the supervisor: {text}")
@@ -435,10 +497,10 @@ class Supervisor:
         told = False
         changed, values = time.monotonic(), [child.values for child in waiting]
         while not all(child.over for child in waiting):
-            if not told and (at_once or self._interrupts):
+            if not told and (at_once or self._interrupts or self._gets_no_end(waiting)):
                 told = True
                 for child in waiting:
-                    self._send(child, Stop(reason=reason))
+                    self._send(child, Stop(reason=reason, frames=self._sent()))
             self._tick()
             now = [child.values for child in waiting]
             if now != values:
@@ -451,6 +513,31 @@ class Supervisor:
                             child.state, child.death = "died", f"did not end within {CLOSE_S:g} s and was killed"
                 else:
                     at_once, changed = True, time.monotonic()
+
+    def _gets_no_end(self, waiting: list[Child]) -> bool:
+        """Whether inference, which is to end when the cameras say so, hears nothing from one of them."""
+        if self._watch is None or self._inference not in waiting or not self._watch.missing:
+            return False
+        for name, missing in self._watch.missing.items():
+            self._complain(f"camera {name}: inference received none of the last {missing} frames")
+        self._watch = None
+        return True
+
+    def _sent(self) -> dict[str, int]:
+        """Frames that each camera has published: all that it delivered."""
+        return {name: int(child.values.get(name, {}).get("captured") or 0) for name, child in self._cameras.items()}
+
+    def _listen(self) -> None:
+        """See whether inference receives what the cameras send."""
+        if self._watch is None or self._inference is None or self._inference.over:
+            return
+        received = {
+            name: int(values.get("received") or 0) + int(values.get("skipped_lost-on-wire") or 0)
+            for name, values in self._inference.values.items()
+        }
+        streams = self._streams()
+        for change in self._watch.look(self._sent(), received, self._inference.heard_s):
+            self._note(change.event(self._session.id, streams[change.camera]))
 
     def _finish(self, ended: str, seconds: float) -> Outcome:
         self._display.phase("writing the results")
@@ -477,7 +564,10 @@ class Supervisor:
         )
         if self._rig.inference is not None and self._rig.inference.backfill and not self._gone:
             result = self._backfill(result)
-        return Outcome(session.folder, result)
+        if not self._gone:
+            self._write_manifest(result)
+        failed = [child for child in self._children if child.failure is not None or child.state == "died"]
+        return Outcome(session.folder, result, {child.title: child.place for child in failed if child.place})
 
     def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
         """Backfill the session, which is complete and stays so whatever becomes of this; gives its summary."""
@@ -510,6 +600,27 @@ class Supervisor:
             write_json(folder / "summary.json", summary)
         return summary
 
+    def _write_manifest(self, result: dict[str, Any]) -> None:
+        """Write last of all what every file is; Ctrl-C skips it."""
+        from posestream.stream.manifest import write_manifest
+
+        folder, self._interrupts = self._session.folder, 0
+        self._display.phase("writing the manifest")
+        tell = reading("manifest", self._display.progress)
+
+        def show(done: int, total: int) -> None:
+            if self._interrupts:
+                raise InterruptedError
+            tell(done, total)
+
+        try:
+            write_manifest(folder, self._session.id, "run", show)
+        except InterruptedError:
+            self._display.phase(f"no manifest was written; write it with: posestream recover {folder}")
+        except OSError as error:
+            result["problems"] = [*result["problems"], f"{folder}: the manifest can't be written: {error.strerror}"]
+            result["exit_status"] = 1
+
     # What every phase does.
 
     def _tick(self) -> None:
@@ -518,15 +629,19 @@ class Supervisor:
             identity, report = received
             child = next((c for c in self._children if identity == c.identity), None)
             if child is None and isinstance(report, Join):
-                child = next((c for c in self._children if c.role == report.role and c.identity is None), None)
+                waiting = [c for c in self._children if c.role == report.role and c.identity is None]
+                child = waiting[0] if waiting and not (waiting[0].remote and refusal(waiting, report)) else None
             if child is None:
                 self._control.malformed["stranger"] += 1
+                if isinstance(report, Join) and (reason := refusal(self._children, report)):
+                    self._control.send(identity, Stop(reason=reason, refused=True))
             elif isinstance(report, Notice):
                 self._note(report.event)
             else:
                 child.take(identity, report)
         for child in self._children:
             child.look()
+        self._listen()
         if time.monotonic() - self._synced > SYNC_S:
             self._synced = time.monotonic()
             with contextlib.suppress(OSError):  # said at the end, when the log is closed
@@ -573,6 +688,7 @@ class Supervisor:
             "free_bytes": self._free_bytes(),
             "cameras": {name: child.values.get(name, {}) for name, child in self._cameras.items()},
             "inference": self._inference.values if self._inference is not None else None,
+            "deaf": self._watch.deaf if self._watch is not None else [],
             "rates": {name: info.rate_hz for name, info in self._streams().items()},
         }
 

@@ -13,7 +13,10 @@ import pandas as pd
 
 from posestream.stream.wire.tables import whole_lines
 
-__all__ = ["TableError", "checked_runs", "read_table"]
+__all__ = ["UNREADABLE", "TableError", "checked_runs", "read_table"]
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What pandas, FFmpeg and our own reading of records raise on files that are no run's."""
 
 LATER = frozenset({"pose", "crc32"})
 """Columns that came to be: older sessions lack them."""
@@ -58,7 +61,7 @@ def read_table(
         _check_header(header, types)
         table = pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values=list(nothing))
     # pandas raises anything on what is no table
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         problem = " ".join(str(error).split())[:200]
         raise TableError(f"{path.name} can't be read: {problem}") from error
     if list(table.columns) != header or not isinstance(table.index, pd.RangeIndex):

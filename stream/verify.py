@@ -13,11 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
+from posestream.stream.check_manifest import check_manifest
+from posestream.stream.check_session import check_session
+from posestream.stream.manifest import Show
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.session_reader import SummaryError, backfill_was_cut_off, load_session, read_summary
 from posestream.stream.session_tables import check_camera
-from posestream.stream.table_reader import TableError
+from posestream.stream.table_reader import UNREADABLE, TableError
 from posestream.stream.tables import (
     read_backfilled,
     read_frames,
@@ -27,28 +30,30 @@ from posestream.stream.tables import (
     skipped_frames,
 )
 from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
+from posestream.stream.wire.locks import writers
 from posestream.stream.wire.tables import BACKFILLED_COLUMNS, FrameState, PoseState
 
 __all__ = ["verify_session"]
 
 Indices = NDArray[np.int64]
 
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
-"""What pandas and FFmpeg raise on files that are no run's."""
 
-
-def verify_session(folder: Path) -> dict[str, Any]:
+def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
     """Verify a session.
 
     Parameters
     ----------
     folder
         The session folder.
+    show
+        Called as its files are read for the manifest.
 
     Returns
     -------
     dict
-        JSON: `problems`, a sentence each (none where all is well), and counts by camera.
+        JSON: `proved`, whether every frame is accounted for and every file is as the run left it; `problems`, a
+        sentence each; `not_provable`, a sentence for each thing that nothing shows, as where a session has no manifest;
+        and counts by camera.
 
     Raises
     ------
@@ -56,20 +61,45 @@ def verify_session(folder: Path) -> dict[str, Any]:
         Where the folder is no session.
     """
     session = load_session(folder)
-    problems: list[str] = []
+    try:
+        alive = writers(folder)
+    except OSError as error:
+        alive, not_provable = [], [f"nobody can tell whether the session is still being recorded: {error}"]
+    else:
+        not_provable = []
+    if alive:
+        problem = f"the session is being recorded or changed by {', '.join(alive)}; verify it when that has ended"
+        return _result(session, [problem], [], {})
+    problems, unproved = check_manifest(folder, session, show)
+    not_provable += unproved
     if session["state"] == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")
     if backfill_was_cut_off(session):
         problems.append(f"a backfill runs or was cut off; it goes on with: posestream backfill {folder}")
     problems += [f"{log.name} was cut short in its last line" for log in cut_tables(folder)]
+    problems += check_session(folder, session)
     cameras: dict[str, Any] = {}
     for name, details in session["cameras"].items():
-        if session["rig"]["cameras"][name]["remote"]:
+        if session["rig"]["cameras"].get(name, {}).get("remote"):
+            not_provable.append(f"camera {name}: its frames and video are on another machine")
             continue
         said = _camera_summary(folder, name)
         found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
         problems += [f"camera {name}: {problem}" for problem in found]
-    return {"session": session["id"], "state": session["state"], "problems": problems, "cameras": cameras}
+    return _result(session, problems, not_provable, cameras)
+
+
+def _result(
+    session: dict[str, Any], problems: list[str], not_provable: list[str], cameras: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "session": session["id"],
+        "state": session["state"],
+        "proved": not problems and not not_provable,
+        "problems": list(dict.fromkeys(problems)),
+        "not_provable": not_provable,
+        "cameras": cameras,
+    }
 
 
 def _camera_summary(folder: Path, camera: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from posestream.stream.inside import refuse_link
+from posestream.stream.wire.links import refuse_link
 from posestream.stream.wire.video_files import open_video
 
 __all__ = ["repair_video_end"]

@@ -18,6 +18,7 @@ LONGEST = (
     "benchmarks/test_programs.py",
     "stream/test_windows.py",
     "stream/test_run.py",
+    "stream/test_joining.py",
     "stream/test_backfill.py",
     "inference/test_int8.py",
     "stream/test_bench_speed.py",
@@ -43,7 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "XDG_CACHE_HOME": "home/cache",
         "XDG_CONFIG_HOME": "home/config",
         "XDG_DATA_HOME": "home/data",
+        "XDG_STATE_HOME": "home/state",
         "POSESTREAM_CACHE": "cache",
+        "POSESTREAM_LOGS": "logs",
     }.items():
         (folder / part).mkdir(parents=True, exist_ok=True)
         os.environ[variable] = str(folder / part)

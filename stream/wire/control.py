@@ -2,10 +2,14 @@
 
 A process connects (DEALER) to the address that the supervisor bound (ROUTER), on this machine or another, and learns
 everything else from there. No frame and no pose travels here, and nobody waits for an answer without a time limit.
+
+A process names its own connection, so that one that broke and was made again is known to the supervisor as before.
 """
 
+import contextlib
 import math
 import time
+import uuid
 from collections import Counter
 from typing import Annotated, Any, Literal
 
@@ -17,7 +21,7 @@ from zmq.utils.monitor import recv_monitor_message
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo, Text
-from posestream.stream.wire.sockets import Door, bind, connect, remove_socket
+from posestream.stream.wire.sockets import Door, bind, connect, limit_parts, remove_socket
 
 __all__ = [
     "Armed",
@@ -36,6 +40,31 @@ __all__ = [
 ]
 
 MAX_CONTROL_BYTES = 2**20
+MAX_TRACEBACK = 8_000
+"""Characters of a traceback that travel."""
+VANISHED_S = 20
+"""Seconds after which a machine whose system does not answer is gone: one that is switched off closes no connection.
+The system answers for a program that is suspended, so that one is waited for."""
+REFUSED = 3
+"""Connections closed in the handshake, one after the other, that are no accident."""
+RETRY_S = 0.5
+"""Seconds after which a connection that was refused is tried again; libzmq would not."""
+_EVENTS = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_DISCONNECTED
+)
+_VANISHED = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: VANISHED_S // 2,
+    zmq.TCP_KEEPALIVE_INTVL: VANISHED_S // 4,
+    zmq.TCP_KEEPALIVE_CNT: 2,
+    zmq.TCP_MAXRT: VANISHED_S * 1_000,
+}
+_REFUSALS = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}
 
 Values = dict[str, dict[str, int | float | str | None]]
 """Counters and readings of a process: by camera (or `""` for the process as a whole), then by name."""
@@ -92,6 +121,8 @@ class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
     """`usage`: what it was asked for is wrong; `failure`: something broke."""
     text: Text
     values: Values = {}
+    traceback: Annotated[str, Meta(max_length=MAX_TRACEBACK)] = ""
+    """For developers: where it broke."""
 
 
 class Configure(_Tagged, frozen=True, kw_only=True, tag="configure"):
@@ -111,6 +142,10 @@ class Stop(_Tagged, frozen=True, kw_only=True, tag="stop"):
     """Take in nothing new, finish what is under way, close and end."""
 
     reason: Text
+    refused: bool = False
+    """Whether the run never wanted this process."""
+    frames: dict[str, int] = {}
+    """Frames that each camera published, for inference, which may have missed the last of them."""
 
 
 Report = Join | Armed | Status | Notice | Finished | Failed
@@ -130,19 +165,38 @@ class ControlLink:
         Who this is.
     keys
         Where the supervisor asks for them.
+    far
+        Whether the supervisor is on another machine, which can vanish without a word.
     """
 
-    def __init__(self, context: "zmq.Context[Any]", endpoint: str, join: Join, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[Any]",
+        endpoint: str,
+        join: Join,
+        keys: Keys | None = None,
+        *,
+        far: bool = False,
+    ) -> None:
+        self._endpoint, self._join, self._keys = endpoint, join, keys
         self._socket = context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
+        limit_parts(self._socket, MAX_CONTROL_BYTES, keys)
         self._socket.setsockopt(zmq.LINGER, 2_000)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        self._socket.setsockopt(zmq.ROUTING_ID, uuid.uuid4().bytes)
+        if far:
+            for option, value in _VANISHED.items():
+                self._socket.setsockopt(option, value)
+        self._monitor = self._socket.get_monitor_socket(_EVENTS)
         self._lost_since: float | None = time.monotonic()
+        self._retry_at: float | None = None
+        self._commanded = False
         self._decoder = msgspec.msgpack.Decoder(Command)
         self.malformed: Counter[str] = Counter()
         """Messages dropped because they were no commands, by reason."""
+        self.answered = False
+        """Whether any program has been found at the address."""
+        self._refusals = 0
         connect(self._socket, endpoint, keys)
-        self.send(join)
 
     def send(self, report: Report) -> None:
         """Tell the supervisor; dropped where it is gone and the queue is full."""
@@ -160,12 +214,35 @@ class ControlLink:
         while True:
             ready = dict(poller.poll(max(0, math.ceil((deadline - time.monotonic()) * 1e3))))
             if self._monitor in ready:
-                event = recv_monitor_message(self._monitor)["event"]
-                self._lost_since = None if event == zmq.EVENT_CONNECTED else time.monotonic()
+                self._note(int(recv_monitor_message(self._monitor)["event"]))
             if self._socket in ready and (command := self._decode(self._socket.recv_multipart())) is not None:
+                self._commanded = True
                 return command
+            if self._retry_at is not None and time.monotonic() >= self._retry_at:
+                self._retry()
             if time.monotonic() >= deadline:
                 return None
+
+    def _note(self, event: int) -> None:
+        if event == zmq.EVENT_CONNECTED:
+            self.answered = True
+        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._lost_since, self._refusals = None, 0
+            if not self._commanded:  # whoever was told before may have been the run before this one
+                self.send(self._join)
+        else:
+            self._lost_since = self._lost_since or time.monotonic()
+            if event in _REFUSALS:
+                self._refusals = REFUSED
+                self._retry_at = time.monotonic() + RETRY_S
+            elif event != zmq.EVENT_DISCONNECTED:
+                self._refusals += 1
+
+    def _retry(self) -> None:
+        self._retry_at = None
+        with contextlib.suppress(zmq.ZMQError):  # it may know the address no more
+            self._socket.disconnect(self._endpoint)
+        connect(self._socket, self._endpoint, self._keys)
 
     def _decode(self, parts: list[bytes]) -> Command | None:
         if len(parts) != 1:
@@ -177,6 +254,11 @@ class ControlLink:
             self.malformed["command"] += 1
             return None
         return command
+
+    @property
+    def refused(self) -> bool:
+        """Whether a program is there that does not let this process in: keys that differ, or on one side only."""
+        return self._refusals >= REFUSED
 
     @property
     def lost_s(self) -> float:
@@ -210,8 +292,9 @@ class ControlServer:
 
     def __init__(self, context: "zmq.Context[Any]", endpoint: str, keys: Keys | None = None) -> None:
         self._socket = context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
+        limit_parts(self._socket, MAX_CONTROL_BYTES, keys)
         self._socket.setsockopt(zmq.LINGER, 1_000)
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a connection made again replaces the one that broke
         self._decoder = msgspec.msgpack.Decoder(Report)
         self.malformed: Counter[str] = Counter()
         """Messages dropped because they were no reports, by reason."""

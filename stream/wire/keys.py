@@ -87,6 +87,11 @@ def load_keys(folder: Path) -> Keys:
     KeysError
         Where a file is missing or is not a key.
     """
+    if not folder.is_dir():
+        raise KeysError(
+            f"there is no folder of keys at {folder.absolute()}; copy the one that the other machine has, or make one "
+            f"with `posestream keys {folder}`"
+        )
     pairs: list[bytes] = []
     for name in (SERVER, CLIENT):
         file = folder / f"{name}.key_secret"

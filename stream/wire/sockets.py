@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import platform
 import re
 import socket as system_socket
 import stat
@@ -44,8 +45,14 @@ MAX_SUBSCRIPTION_BYTES = 1_024
 MAX_PART_BYTES = 512 * 2**20
 """The largest part that a socket takes from the network where nothing says how large they are; libzmq closes a
 connection that announces more."""
+CURVE_BYTES = 33
+"""What encryption adds to each part on its way, which a limit on parts counts: the word MESSAGE with its length (8), a
+nonce (8), the authenticator (16) and flags (1). CurveZMQ, RFC 26; measured with libzmq 4.3.5."""
 RECONNECT_S = 0.2
 """Seconds after which a reader that waits for its publisher tries again, at the latest."""
+CONNECT_MS = 3_000
+"""After this an attempt to connect that nobody answers is given up and made anew. Without it the system decides, which
+waits for minutes where a firewall drops packets, and then misses a publisher that has long been there."""
 YOUNG_S = 10.0
 """Seconds between the making of a socket's file and the moment at which somebody must listen at it."""
 
@@ -133,20 +140,41 @@ def check_endpoint(endpoint: str, *, bind: bool, keys: Keys | None) -> None:
         raise EndpointError(f'"{endpoint}" is no address; write tcp://127.0.0.1:5557 or ipc:///tmp/name')
     if match["path"] and sys.platform == "win32":
         raise EndpointError(f'"{endpoint}": Windows has no ipc addresses; write tcp://127.0.0.1:5557')
-    if bind and match["host"] and keys is None and not _is_loopback(match["host"]):
+    if bind and match["host"] and keys is None and not is_loopback(endpoint):
         raise EndpointError(
             f'"{endpoint}" is open to other machines and needs keys: make them with `posestream keys FOLDER`, copy the '
             'folder to both machines and set keys = "FOLDER" under [network]'
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(endpoint: str) -> bool:
+    """Whether a `tcp` address is one that no other machine can reach."""
+    match = _ENDPOINT.match(endpoint)
+    host = (match["host"] or "") if match is not None else ""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def check_reachable(endpoint: str) -> None:
+    """See whether an address that is bound here, or there, can be one that another machine connects to.
+
+    Raises
+    ------
+    EndpointError
+        Where it can't.
+    """
+    match = _ENDPOINT.match(endpoint)
+    if match is not None and match["path"]:
+        raise EndpointError(f'"{endpoint}" is an address of one machine alone; write tcp:// and the machine\'s address')
+    if match is not None and match["host"] in {"*", "0.0.0.0", "[::]"}:  # noqa: S104 - it is refused
+        raise EndpointError(
+            f'"{endpoint}" names no machine that another could connect to; write the address of the machine that binds '
+            "it, such as tcp://192.168.1.10:5561"
+        )
 
 
 def _refuse_taken_path(endpoint: str) -> None:
@@ -157,6 +185,21 @@ def _refuse_taken_path(endpoint: str) -> None:
     with system_socket.socket(system_socket.AF_UNIX, system_socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
         probe.connect(path)
         raise EndpointError(f"{endpoint} is in use by another program; end it or choose another address")
+
+
+def limit_parts(socket: "zmq.Socket[Any]", part_bytes: int, keys: Keys | None) -> None:
+    """Let a socket close each connection that announces a longer part, before any memory is taken for it.
+
+    Parameters
+    ----------
+    socket
+        A socket that is about to bind or connect: the limit holds for connections made afterwards.
+    part_bytes
+        The longest part that a program on the other side may send.
+    keys
+        Those that the socket will use: an encrypted part is longer on its way.
+    """
+    socket.setsockopt(zmq.MAXMSGSIZE, part_bytes if keys is None else part_bytes + CURVE_BYTES)
 
 
 def bind(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> str:
@@ -177,9 +220,18 @@ def bind(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> str:
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        reason = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"can't be used: {error.strerror}"
-        raise EndpointError(f"{endpoint} {reason}; end that program or choose another address") from error
+        raise EndpointError(f"{endpoint} {_why_unbound(error)}") from error
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _why_unbound(error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return "is in use by another program; end that program or choose another address"
+    if error.errno in {zmq.EADDRNOTAVAIL, errno.ENODEV}:
+        return (
+            f"is no address of this machine ({platform.node()}); the address must be that of the machine that binds it"
+        )
+    return f"can't be used: {error.strerror}; choose another address"
 
 
 def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> None:
@@ -193,6 +245,7 @@ def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: Keys | None) -> None
     check_endpoint(endpoint, bind=False, keys=keys)
     if keys is not None:
         keys.connect(socket)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
     if "://[" in endpoint:
         socket.ipv6 = True
     try:
@@ -269,7 +322,7 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         # What readers send is subscriptions. An XPUB socket takes all that waits in its pipes into a queue without a
         # bound, so the pipes are short, and more is read at a time than they hold.
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION_BYTES)
+        limit_parts(self._socket, MAX_SUBSCRIPTION_BYTES, keys)
         self._socket.setsockopt(zmq.RCVHWM, 100)
         self._socket.setsockopt(zmq.LINGER, 2_000)
         self._door = Door(self._socket)
@@ -388,7 +441,7 @@ def subscriber(
     socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
     # Limits hold for connections made after they were set.
     socket.setsockopt(zmq.RCVHWM, max(2, queue_bytes // message_bytes))
-    socket.setsockopt(zmq.MAXMSGSIZE, part_bytes)
+    limit_parts(socket, part_bytes, keys)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(RECONNECT_S * 1e3))

@@ -236,3 +236,14 @@ def test_what_is_of_another_session_or_size_or_no_message_is_counted_and_dropped
     assert rig.fates() == ([0], {})
     assert rig.receiver.foreign == {"session": 1, "stream": 1}
     assert rig.receiver.malformed == {"header": 1}
+
+
+def test_frames_that_never_came_are_lost_on_the_wire_when_the_end_was_not_heard(rigs) -> None:
+    rig = rigs()
+    rig.send(0, 1)
+    rig.until(lambda: rig.receiver.received["top"] == 2)
+    rig.receiver.close()
+    rig.receiver.account({"top": 7, "side": 3})
+    rig.receiver.account({"top": 7})
+    _, skipped = rig.fates()
+    assert skipped["lost-on-wire"] == [2, 3, 4, 5, 6]

@@ -12,7 +12,7 @@ from posestream.stream.wire.control import Failed, Finished, Join, Notice, Statu
 from posestream.stream.wire.keys import create_keys, load_keys
 from posestream.stream.wire.messages import Event
 
-from .conftest import ARENA, free_endpoint
+from ..support.runs import ARENA, arena, free_endpoint
 from .test_run import inference
 
 pytestmark = pytest.mark.timeout(180)
@@ -47,15 +47,16 @@ def say_everything(talkers: list[zmq.Socket]) -> None:
                 stranger.send(msgspec.msgpack.encode(report), zmq.NOBLOCK)
 
 
+@pytest.mark.parametrize("size", ["96x64", "640x480"])
 def test_a_client_without_the_key_sees_nothing_and_disturbs_nothing(
-    posestream, rig, random_model, tmp_path, context
+    posestream, rig, random_model, tmp_path, context, size
 ) -> None:
     create_keys(tmp_path / "lab")
     create_keys(tmp_path / "elsewhere")
     lab, own = load_keys(tmp_path / "lab"), load_keys(tmp_path / "elsewhere")
     frames, poses, control = free_endpoint(), free_endpoint(), free_endpoint()
     network = f'[network]\nkeys = "lab"\ncontrol = "{control}"\nposes = "{poses}"\n'
-    text = f'{ARENA}endpoint = "{frames}"\n{inference(random_model)}{network}'
+    text = f'{arena(size)}endpoint = "{frames}"\n{inference(random_model, precision="float32")}{network}'
     plain = [reader(context, frames), reader(context, poses)]
     talkers = [talker(context, control)]
     # A thief knows the server's public key and has a pair of his own.

@@ -283,8 +283,8 @@ def test_tables_that_no_run_writes(session: Path, change: str) -> None:
 )
 def test_a_summary_that_no_run_writes(session: Path, summary: str) -> None:
     (session / "summary.json").write_text(summary)
-    [problem] = verify_session(session)["problems"]
-    assert "summary.json can't be read" in problem
+    problems = verify_session(session)["problems"]
+    assert any("summary.json can't be read" in problem for problem in problems), problems
     open_again(session)
     assert "summary.json was written" in recover_session(session)
     assert verify_session(session)["problems"] == []

@@ -1,13 +1,18 @@
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
 
-from posestream.stream.wire.keys import KeysError, create_keys, load_keys, stop_authenticator
+from posestream.stream.wire.control import MAX_CONTROL_BYTES, ControlLink, ControlServer, Failed, Join
+from posestream.stream.wire.keys import Keys, KeysError, create_keys, load_keys, stop_authenticator
 from posestream.stream.wire.sockets import EndpointError, Publisher, check_endpoint, connect, local_endpoint, subscriber
 
+from ..support.runs import free_endpoint
 from ..support.waiting import until
 
 FRAME = np.zeros(100_000, np.uint8).data
@@ -113,12 +118,114 @@ def test_an_ipc_address_is_not_taken_over(context: zmq.Context) -> None:
     first.close()
 
 
-def test_keys_let_the_owner_in_and_nobody_else(context: zmq.Context, tmp_path) -> None:
+@pytest.fixture(params=["plain", "keyed"])
+def perhaps_keys(request, context: zmq.Context, tmp_path) -> Iterator[Keys | None]:
+    if request.param == "plain":
+        yield None
+        return
+    create_keys(tmp_path / "keys")
+    yield load_keys(tmp_path / "keys")
+    stop_authenticator(context)
+
+
+@pytest.mark.parametrize(
+    "size", [65_280, 65_503, 65_504, 65_520, 65_536, 640 * 480, 1920 * 1080 * 3], ids=lambda size: f"{size} bytes"
+)
+def test_a_part_of_the_limit_arrives_and_one_byte_more_closes_the_connection(context, perhaps_keys, size) -> None:
+    sender = publisher(context, "tcp://127.0.0.1:*", keys=perhaps_keys)
+    reader = subscriber(
+        context, [sender.endpoint], queue_bytes=10**8, message_bytes=size, part_bytes=size, keys=perhaps_keys
+    )
+    wait_for_reader(sender)
+    frame = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    sender.send([b"a/", b"header", frame.data])
+    assert reader.poll(10_000)
+    assert reader.recv_multipart() == [b"a/", b"header", frame.tobytes()]
+    sender.send([b"a/", b"header", bytes(size + 1)])
+    until(lambda: (sender.new_subscriptions(), sender.subscriptions)[1] == 0)
+    assert not reader.poll(0)
+    reader.close(0)
+    sender.close()
+
+
+def test_a_report_of_the_limit_reaches_the_supervisor(context, perhaps_keys) -> None:
+    server = ControlServer(context, "tcp://127.0.0.1:*", perhaps_keys)
+    join = Join(role="inference", pid=1, host="h", clock="c", version="0")
+    link = ControlLink(context, server.endpoint, join, perhaps_keys)
+
+    def failed(characters: int) -> Failed:
+        return Failed(kind="failure", text="", values={"": {"text": "x" * characters}})
+
+    spare = len(msgspec.msgpack.encode(failed(100_000))) - 100_000
+    until(lambda: (link.receive(0), link.lost_s == 0)[1])
+    link.send(failed(MAX_CONTROL_BYTES - spare))
+    said = [server.receive(5), server.receive(5)]
+    assert [type(report) for _, report in filter(None, said)] == [Join, Failed]
+    link.send(failed(MAX_CONTROL_BYTES - spare + 1))
+    until(lambda: (link.receive(0), link.lost_s > 0)[1])
+    link.close()
+    server.close()
+
+
+def bound(context: zmq.Context, endpoint: str, keys: Keys | None) -> ControlServer:
+    """A server at an address that another has just left."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return ControlServer(context, endpoint, keys)
+        except EndpointError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_connection_that_broke_is_the_same_to_the_supervisor_when_it_is_back(context, perhaps_keys) -> None:
+    endpoint = free_endpoint()
+    server = bound(context, endpoint, perhaps_keys)
+    join = Join(role="inference", pid=1, host="h", clock="c", version="0")
+    link = ControlLink(context, endpoint, join, perhaps_keys)
+    until(lambda: (link.receive(0), link.lost_s == 0)[1])
+    first = server.receive(5)
+    server.close()
+    until(lambda: (link.receive(0), link.lost_s > 0)[1])
+    server = bound(context, endpoint, perhaps_keys)
+    until(lambda: (link.receive(0), link.lost_s == 0)[1])
+    assert first is not None
+    assert first == server.receive(5) == (first[0], join)  # it has no job yet, so it says again who it is
+    link.close()
+    server.close()
+
+
+def test_a_process_that_was_refused_joins_the_run_that_comes_after(context, tmp_path) -> None:
+    for name in ("lab", "other"):
+        create_keys(tmp_path / name)
+    endpoint = free_endpoint()
+    server = bound(context, endpoint, load_keys(tmp_path / "other"))
+    join = Join(role="inference", pid=1, host="h", clock="c", version="0")
+    links = [ControlLink(context, endpoint, join, keys) for keys in (load_keys(tmp_path / "lab"), None)]
+    for link in links:
+        while not link.refused:
+            link.receive(0.1)
+        assert link.answered
+    server.close()
+    server = bound(context, endpoint, load_keys(tmp_path / "lab"))
+    until(lambda: (links[0].receive(0), links[0].lost_s == 0)[1])
+    said = server.receive(5)
+    assert said is not None
+    assert said[1] == join
+    assert not links[0].refused
+    for link in links:
+        link.close()
+    server.close()
+    stop_authenticator(context)
+
+
+@pytest.mark.parametrize("size", [96 * 64, 640 * 480])
+def test_keys_let_the_owner_in_and_nobody_else(context: zmq.Context, tmp_path, size: int) -> None:
     create_keys(tmp_path / "lab")
     create_keys(tmp_path / "stranger")
     keys, strange = load_keys(tmp_path / "lab"), load_keys(tmp_path / "stranger")
     sender = publisher(context, "tcp://127.0.0.1:*", keys=keys)
-    options: dict[str, Any] = {"queue_bytes": 10**7, "message_bytes": 10**5}
+    options: dict[str, Any] = {"queue_bytes": 10**7, "message_bytes": size, "part_bytes": size}
     friend = subscriber(context, [sender.endpoint], keys=keys, **options)
     plain = subscriber(context, [sender.endpoint], **options)
     thief = context.socket(zmq.SUB)
@@ -128,7 +235,7 @@ def test_keys_let_the_owner_in_and_nobody_else(context: zmq.Context, tmp_path) -
     thief.connect(sender.endpoint)
     wait_for_reader(sender)
     for _ in range(5):
-        sender.send([b"a/", b"secret"])
+        sender.send([b"a/", b"secret", bytes(size)])
     assert len(drain(friend)) == 5
     assert drain(plain, 200) == drain(thief, 200) == []
     for socket in (friend, plain, thief):

@@ -14,7 +14,7 @@ from typing import Any
 
 from .waiting import until
 
-__all__ = ["ARENA", "POSESTREAM", "Running", "children_of", "free_endpoint", "wait_for_processes"]
+__all__ = ["ARENA", "POSESTREAM", "Running", "arena", "children_of", "free_endpoint", "wait_for_processes"]
 
 POSESTREAM = shutil.which("posestream", path=str(Path(sys.executable).parent)) or "posestream"
 ARENA = """
@@ -27,6 +27,12 @@ buffers = 1000  # a busy machine loses nothing here
 """
 
 
+def arena(size: str) -> str:
+    """The camera of a test with frames of another size, WIDTHxHEIGHT."""
+    width, _, height = size.partition("x")
+    return ARENA.replace("width = 96", f"width = {width}").replace("height = 64", f"height = {height}")
+
+
 class Running:
     """A posestream command that runs."""
 
@@ -37,7 +43,7 @@ class Running:
         self.seen = ""
         self.cwd = cwd
 
-    def until(self, text: str, seconds: float = 60) -> None:
+    def until(self, text: str, seconds: float = 120) -> None:
         """Read what it says until a text stands there."""
         assert self.process.stderr is not None
         deadline = time.monotonic() + seconds
@@ -47,7 +53,7 @@ class Running:
             assert time.monotonic() < deadline, f"it did not say {text!r} in time:\n{self.seen}"
             self.seen += line
 
-    def until_rows(self, number: int, table: str, seconds: float = 60) -> None:
+    def until_rows(self, number: int, table: str, seconds: float = 120) -> None:
         """Wait until a table of the session has so many rows."""
 
         def rows() -> int:
@@ -62,11 +68,11 @@ class Running:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def end(self, seconds: float = 90) -> tuple[int, str, str]:
+    def end(self, seconds: float = 150) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, self.seen + err
 
-    def summary(self, status: int, seconds: float = 90) -> dict[str, Any]:
+    def summary(self, status: int, seconds: float = 150) -> dict[str, Any]:
         """Wait for the end, see that the exit status is right, and give the printed summary."""
         code, out, err = self.end(seconds)
         assert code == status, err
