@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
-from posestream.stream.wire.video_file import why_unreadable
+from posestream.stream.wire.video_files import open_video, why_unreadable
 
 __all__ = ["FileCamera", "FileSettings", "convert"]
 
@@ -239,7 +239,7 @@ class FileCamera:
         if self._container is not None:
             self._container.close()
         try:
-            self._container = av.open(str(path))
+            self._container = open_video(path)
         except (av.FFmpegError, OSError) as error:
             raise CameraError(f"{path}: {why_unreadable(path, error)}") from error
         if not self._container.streams.video:

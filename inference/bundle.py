@@ -15,6 +15,7 @@ Keys with a default may be absent: a bundle written before a key existed means i
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -85,6 +86,9 @@ GROUPS = 32
 GROUP_NORM_EPSILON = 1e-5
 """Added to the variance by PyTorch's group norm."""
 
+FILE_NAME = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+"""What no name of a file may hold, on one system or another."""
+
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Label = Annotated[str, Meta(min_length=1, max_length=200)]
 Deviation = Annotated[float, Meta(gt=0, lt=1e6)]
@@ -119,7 +123,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Raises
     ------
     ValueError
-        Names that are not unique, or a skeleton between body parts that the model does not have.
+        Names that are not unique, a scorer that can't be part of a file's name, or a skeleton between body parts that
+        the model does not have.
     """
 
     name: Label
@@ -155,6 +160,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     source: ModelSource
 
     def __post_init__(self) -> None:
+        if FILE_NAME.search(self.scorer):
+            raise ValueError(f"the scorer {self.scorer[:100]!a} can't be part of the name of a file")
         if len(set(self.bodyparts)) != len(self.bodyparts):
             raise ValueError("body parts appear twice")
         if (self.family == "frozen-graph") == (self.net_type in UNITS):

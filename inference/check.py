@@ -13,6 +13,7 @@ Frames whose three channels are equal are run as `gray8`, as those of a grey cam
 import hashlib
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -28,9 +29,15 @@ from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
 from posestream.stream.wire.messages import PixelFormat
-from posestream.stream.wire.video_file import why_unreadable
+from posestream.stream.wire.video_files import open_video, why_unreadable
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
+
+DAMAGED = (
+    *(OSError, ValueError, EOFError, LookupError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy raises for archives that are damaged, foreign, or ask for more memory than there is."""
 
 LIMIT_PX = 0.05
 LIMIT_LIKELIHOOD = 1e-3
@@ -100,7 +107,7 @@ def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: s
     import cv2
 
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             for picture in container.decode(video=0):
                 frame: Any = shrunk(picture.to_ndarray(format="rgb24"), size)
                 if colour_map == "jet":
@@ -121,7 +128,7 @@ def read_recorded(path: Path, video: Path | None) -> Recorded:
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ModelError(f"{path} is not an archive of poses (.npz): {error}.") from error
     poses, seconds = content.get("poses"), content.get("seconds")
     if poses is None or seconds is None or poses.dtype.kind != "f" or poses.ndim not in (3, 4) or poses.shape[-1] != 3:

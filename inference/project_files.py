@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,8 @@ def load_yaml(path: Path) -> Any:
         The file cannot be read, or is not YAML.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModelError(f"{path} is no file.")
         if path.stat().st_size > LARGEST_YAML_BYTES:
             raise ModelError(f"{path} is too large for a configuration ({path.stat().st_size:,} bytes).")
         return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ from posestream.inference.check import shrunk
 from posestream.inference.errors import ModelError
 from posestream.inference.openvino_engine import OpenVinoEngine
 from posestream.inference.openvino_graph import import_openvino, read_graph, unreported
-from posestream.stream.wire.video_file import why_unreadable
+from posestream.stream.wire.video_files import open_video, why_unreadable
 
 __all__ = ["Deviation", "deviation", "quantise", "spread_frames"]
 
@@ -137,7 +137,7 @@ def spread_frames(video: Path, number: int, size: tuple[int, int] | None) -> Fra
     import av
 
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             found = list(_spread(container, number, size))
     except (av.FFmpegError, OSError, IndexError) as error:
         raise ModelError(f"{video}: {why_unreadable(video, error)}") from error

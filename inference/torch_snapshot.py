@@ -22,6 +22,8 @@ from posestream.inference.torch_config import TORCH_CONFIG_FILE, describe_torch,
 
 __all__ = ["build_torch_bundle", "find_torch_snapshot", "read_torch_export", "read_torch_snapshot"]
 
+SAFE_SINCE = (2, 10)
+"""Version of PyTorch; in earlier ones a file can get round `weights_only` (CVE-2025-32434, CVE-2026-24747)."""
 INSTALL = 'pip install "posestream[torch]" (or: pip install torch)'
 
 BATCH_NORM_EPSILON = 1e-5
@@ -111,6 +113,11 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path} is a PyTorch file, and to read it PyTorch must be installed, which it is not: {INSTALL}. "
             "The bundle that `posestream model import` makes of it needs PyTorch no more."
         ) from error
+    if torch.__version__ < SAFE_SINCE:
+        raise ModelError(
+            f"{path} is not read with PyTorch {torch.__version__}, as that can be made to execute what a hostile file "
+            f'says. Update it: pip install "torch>={".".join(map(str, SAFE_SINCE))}".'
+        )
     try:
         with warnings.catch_warnings():  # what PyTorch warns of ends in an error of ours, or does no harm
             warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import VideoError
-from posestream.stream.wire.video_file import why_unreadable
+from posestream.stream.wire.video_files import open_video, why_unreadable
 
 __all__ = ["VideoReader"]
 
@@ -50,14 +50,13 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
-        import av
         import av.error
 
         self._path, self._problem = path, ""
         self._lost = self._damaged = self._packets = 0
         self._tables: dict[tuple[Any, ...], Pixels] = {}
         try:
-            self._container = av.open(str(path))
+            self._container = open_video(path)
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(f"{path}: {why_unreadable(path, error)}") from error
         try:

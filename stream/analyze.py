@@ -27,6 +27,7 @@ from posestream.stream.lock import InUseError, file_lock, refuse_live, session_l
 from posestream.stream.manifest import ManifestError, compare, read_manifest, renew_entries
 from posestream.stream.partial_poses import PartialPoses, is_of
 from posestream.stream.progress import Progress
+from posestream.stream.session_reader import NoSessionError, load_session
 
 if TYPE_CHECKING:
     from posestream.inference.bundle import ModelBundle
@@ -188,6 +189,7 @@ class Analyses:
         table, partial = (base.with_name(f"{base.name}{ending}") for ending in (".h5", ".partial"))
         session = video.resolve().parent.parent
         try:
+            _check_session(video)
             refuse_live(session)
             if table.exists() and not self._settings.overwrite and not self._cut_off(partial, video, bundle):
                 return about | {"state": "skipped", "files": [str(table)]}
@@ -198,7 +200,7 @@ class Analyses:
                 with _under_manifest(session if inside else None, video, base) as odd:
                     done = self._analyse(name, video, reader, partial, bundle)
                 return about | done | {"problem": "; ".join(filter(None, (*odd, done["problem"])))}
-        except (VideoError, ModelError, InUseError, ManifestError) as error:
+        except (VideoError, ModelError, InUseError, ManifestError, NoSessionError) as error:
             problem = str(error) if str(video) in str(error) else f"{video}: {error}"
         except OSError as error:
             problem = f"{video} can't be analysed: {error}"
@@ -309,6 +311,13 @@ class Analyses:
                 if self._stopping.is_set():
                     return False
         return True
+
+
+def _check_session(video: Path) -> None:
+    """Where a video lies in a session, see that this can be opened: its results are not to be written elsewhere."""
+    for session in {place.parent.parent for place in (video.absolute(), video.resolve())}:
+        if (session / "session.json").exists():
+            load_session(session)
 
 
 @contextlib.contextmanager

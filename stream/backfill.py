@@ -4,7 +4,6 @@ They go to a table of their own, `backfilled.csv`, as they come; live poses are 
 the way, the next call goes on behind the last whole row.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,9 +22,11 @@ from posestream.stream.lock import refuse_live, session_lock
 from posestream.stream.manifest import Renewal
 from posestream.stream.progress import Progress
 from posestream.stream.session import write_json
+from posestream.stream.session_reader import backfill_was_cut_off, load_session, read_summary
+from posestream.stream.session_tables import check_tables
 from posestream.stream.tables import number_runs, read_backfilled
-from posestream.stream.verify import backfill_was_cut_off, load_session
 from posestream.stream.video_frames import VideoFrames
+from posestream.stream.wire.links import refuse_link
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.tables import TableWriter, backfilled_columns, keypoint_cells
 
@@ -128,6 +130,7 @@ class Backfill:
         self._check(session)
         with session_lock(self._folder, supervised=self._supervised):
             self._session = load_session(self._folder)  # somebody may have ended his work on it only now
+            check_tables(self._folder, self._session, network=False)  # its network comes later
             every = [self._look(name) for name in self._names()]
             cameras = [camera for camera in every if self._camera in (None, camera.name)]
             problems: list[str] = []
@@ -200,7 +203,7 @@ class Backfill:
             name=name,
             folder=folder,
             video=folder / details["video"],
-            info=StreamInfo(**details["stream"]),
+            info=msgspec.convert(details["stream"], StreamInfo),
             seq=tables.recorded["seq"].to_numpy(np.int64),
             times_us=tables.recorded["pts_us"].to_numpy(np.int64),
             wanted=tables.without_pose,
@@ -239,14 +242,19 @@ class Backfill:
         """Engine and precision: the session's own for its network; for another one what its rig asked for."""
         inference, rig = self._session["inference"], self._session["rig"]["inference"]
         if inference.get("model_sha256", digest) == digest:
-            return inference["engine"], inference["precision"]
-        return rig.get("engine", "auto"), rig["precision"]
+            return inference.get("engine", "auto"), inference.get("precision", "auto")
+        return rig.get("engine", "auto"), rig.get("precision", "auto")
 
     def _recorded_model(self) -> Path:
         inference, rig = self._session["inference"], self._session["rig"]["inference"]
-        if rig["model"] in bundled_networks():
-            return find_model(rig["model"])
-        path = Path(inference.get("model_path") or rig["model"]).expanduser()
+        named = rig.get("model", "")
+        if named in bundled_networks():
+            return find_model(named)
+        written = inference.get("model_path") or named
+        # On Windows, to look at a path on another machine is to log on there.
+        if written.startswith(("//", "\\\\")):
+            raise BackfillError(f"the session's model {written} is on another machine; name one with --model")
+        path = Path(written)
         if not path.is_absolute():
             raise BackfillError(f"session.json does not say in which folder its model {path} is; name it with --model")
         if not path.exists() and not path.with_name(f"{path.name}.index").exists():
@@ -268,9 +276,10 @@ class Backfill:
         begun = [name for name in self._names() if read_backfilled(self._folder / name) is not None]
         if begun and before.get("model_sha256", digest) != digest:
             raise BackfillError(
-                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with ({before['model_path']}); "
-                f"go on with that one, or remove backfilled.csv to begin again"
+                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with "
+                f"({before.get('model_path')}); go on with that one, or remove backfilled.csv to begin again"
             )
+        check_tables(self._folder, self._session)
 
     # The work.
 
@@ -285,6 +294,7 @@ class Backfill:
         engine.prepare(camera.info.height, camera.info.width, camera.info.pixel_format, [size])
         self._session["backfill"]["precision"] = engine.precision  # which may have been chosen only now
         frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
+        refuse_link(camera.folder / "backfilled.csv")
         table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
         left, began, invalid = set(camera.wanted.tolist()), time.monotonic(), 0
         synced = began
@@ -342,11 +352,11 @@ class Backfill:
     def _end(self, closed: dict[str, dict[str, Any]], others: int, problems: list[str]) -> None:
         missing = others + sum(camera["without_pose"] for camera in closed.values())
         about = self._session["backfill"] | {"state": "partial" if missing else "complete", "without_pose": missing}
-        path = self._folder / "summary.json"
-        if path.exists():  # a run that was killed wrote none
-            summary = json.loads(path.read_text(encoding="utf-8"))
+        path, summary = self._folder / "summary.json", read_summary(self._folder)
+        if summary:  # a run that was killed wrote none
             for name, camera in closed.items():
                 changed = {key: camera[key] for key in ("pose_states", "files")}
-                summary["cameras"][name] = summary["cameras"].get(name, {}) | changed
+                cameras = summary.setdefault("cameras", {})
+                cameras[name] = cameras.get(name, {}) | changed
             write_json(path, summary | {"backfill": about | {"problems": problems}})
         write_json(self._folder / "session.json", self._session | {"backfill": about})

@@ -11,7 +11,7 @@ from pathlib import Path
 from posestream.stream.backfill import Backfill, BackfillError
 from posestream.stream.lock import InUseError
 from posestream.stream.progress import Progress
-from posestream.stream.verify import NoSessionError
+from posestream.stream.session_reader import NoSessionError
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.jobs import BackfillJob, Job
 from posestream.stream.wire.keys import Keys

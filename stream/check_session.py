@@ -17,7 +17,9 @@ import pandas as pd
 from posestream.stream.check_times import Clocks, check_batches, check_frame_times, check_pose_times, clocks_of
 from posestream.stream.closing import read_camera
 from posestream.stream.events import EVENTS, read_events
+from posestream.stream.session_reader import read_summary
 from posestream.stream.summary import summarize_camera
+from posestream.stream.table_reader import UNREADABLE
 from posestream.stream.tables import read_frames, read_poses, read_skipped, read_truth
 from posestream.stream.video_times import TOLERANCE_US
 from posestream.stream.wire.messages import END, FOUND, StreamInfo
@@ -30,7 +32,6 @@ FILES = (*RECORDING, "poses.csv", "skipped.csv", "backfilled.csv")
 COUNTED_ELSEWHERE = ("frames", "pose_states", "files", "counters", "window")
 """Parts of a camera's summary that `verify` compares by itself, or that only its process knew."""
 TOLD_LOSSES = {FrameState.LOST_CAMERA: "lost-camera", FrameState.LOST_QUEUE: "lost-queue"}
-READ_ERRORS = (OSError, ValueError, KeyError, TypeError)
 
 
 def check_session(folder: Path, session: dict[str, Any]) -> Iterator[str]:
@@ -46,7 +47,7 @@ def check_session(folder: Path, session: dict[str, Any]) -> Iterator[str]:
     yield from _cameras(folder, session)
     try:
         clocks = clocks_of(session)
-    except READ_ERRORS:
+    except UNREADABLE:
         clocks = None
         yield "session.json: its clock anchors are not as a run writes them"
     if clocks is None and _strict(session):
@@ -54,19 +55,20 @@ def check_session(folder: Path, session: dict[str, Any]) -> Iterator[str]:
     summary: dict[str, Any] = {}
     if session["state"] != "recording":
         try:
-            read = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            yield from _summary(session, read)
+            read = read_summary(folder)
+            if read:
+                yield from _summary(session, read)
+            else:
+                yield "summary.json is missing"
             summary = read
-        except FileNotFoundError:
-            yield "summary.json is missing"
-        except READ_ERRORS as error:
+        except UNREADABLE as error:
             yield f"summary.json can't be read: {error}"
     yield from _events(folder, session, summary)
     poses: list[pd.DataFrame] = []
     for name in session["cameras"]:
         try:
             texts = list(_camera(folder / name, name, session, clocks, summary, poses))
-        except READ_ERRORS as error:
+        except UNREADABLE as error:
             texts = [f"{type(error).__name__}: {error}"]
         yield from (f"camera {name}: {text}" for text in texts)
     yield from check_batches(poses)
@@ -130,7 +132,7 @@ def _events(folder: Path, session: dict[str, Any], summary: dict[str, Any]) -> I
         return
     try:
         events = read_events(folder) if (folder / EVENTS).exists() else []
-    except READ_ERRORS as error:
+    except UNREADABLE as error:
         yield f"{EVENTS} can't be read: {error}"
         return
     if strangers := sum(event.get("session") != session["id"] for event in events):
@@ -146,7 +148,7 @@ def _events(folder: Path, session: dict[str, Any], summary: dict[str, Any]) -> I
             counters = summary.get("cameras", {}).get(name, {}).get("counters") or {}
             clean = session["state"] == "complete" and not summary.get("problems")
             texts = list(_camera_events(folder / name, own, counters, clean=clean))
-        except READ_ERRORS as error:
+        except UNREADABLE as error:
             texts = [f"{EVENTS}: {type(error).__name__}: {error}"]
         yield from (f"camera {name}: {text}" for text in texts)
 

@@ -203,7 +203,8 @@ def verify(session: Path, as_json: bool) -> None:
     from posestream.stream.display import TerminalDisplay
     from posestream.stream.lost import say_lost
     from posestream.stream.progress import reading
-    from posestream.stream.verify import NoSessionError, verify_session
+    from posestream.stream.session_reader import NoSessionError
+    from posestream.stream.verify import verify_session
 
     try:
         with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
@@ -219,9 +220,9 @@ def verify(session: Path, as_json: bool) -> None:
             if lost is not None:
                 click.echo(f"camera {camera}: {say_lost(lost)}")
         for problem in found["problems"]:
-            click.echo(f"problem: {problem}")
+            click.echo(f"problem: {_plain(problem)}")
         for text in found["not_provable"]:
-            click.echo(f"not provable: {text}")
+            click.echo(f"not provable: {_plain(text)}")
         click.echo(_verdict(found))
     sys.exit(OK if found["proved"] else FAILED)
 
@@ -232,20 +233,19 @@ def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
     from posestream.stream.display import TerminalDisplay
     from posestream.stream.lock import InUseError
-    from posestream.stream.manifest import ManifestError
     from posestream.stream.progress import reading
     from posestream.stream.recover import recover_session
-    from posestream.stream.verify import NoSessionError
+    from posestream.stream.session_reader import NoSessionError
 
     try:
         with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
             done = recover_session(session, reading("files", display.progress))
     except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
-    except (OSError, ManifestError) as error:
+    except (OSError, ValueError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
     for text in done or ["nothing to do: the session was closed"]:
-        click.echo(text)
+        click.echo(_plain(text))
 
 
 @main.group(invoke_without_command=True)
@@ -347,7 +347,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.backfill import Backfill, BackfillError
     from posestream.stream.display import TerminalDisplay, print_backfill
     from posestream.stream.lock import InUseError
-    from posestream.stream.verify import NoSessionError
+    from posestream.stream.session_reader import NoSessionError
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
@@ -505,7 +505,8 @@ def model_info(source: Path, as_json: bool) -> None:
         click.echo(json.dumps(spec))
         return
     for key, value in spec.items():
-        click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        click.echo(_plain(f"{key}: {text}"))
 
 
 @model.command("check")
@@ -849,5 +850,10 @@ def _debug() -> bool:
 def _fail(text: str, status: int) -> NoReturn:
     from posestream.stream.fitting import terminal_width, wrap
 
-    click.echo(wrap(f"error: {text}", terminal_width(sys.stderr)), err=True)
+    click.echo(wrap(f"error: {_plain(text)}", terminal_width(sys.stderr)), err=True)
     sys.exit(status)
+
+
+def _plain(text: str) -> str:
+    """Give a text as a terminal may show it: what a stranger's file says must not move the cursor."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)

@@ -20,7 +20,10 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     OSError, ValueError
         Where they can't be read.
     """
-    events = [json.loads(line) for line in whole_lines(folder / EVENTS).splitlines()]
+    try:
+        events = [json.loads(line) for line in whole_lines(folder / EVENTS).splitlines()]
+    except RecursionError as error:
+        raise ValueError(f"{EVENTS} is nested too deeply") from error
     if not all(isinstance(event, dict) and isinstance(event.get("name"), str) for event in events):
         raise ValueError(f"{EVENTS} has lines that are no events")
     return events

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.stream.wire.links import refuse_link
 from posestream.stream.wire.tables import LineWriter
 
 __all__ = ["PartialPoses"]
@@ -41,6 +42,7 @@ class PartialPoses:
     def __init__(self, path: Path, settings: dict[str, Any], *, width: int, batch_size: int) -> None:
         self._path, self._width = path, width
         header = _header(settings)
+        refuse_link(path)
         self._begin = len(header)
         size = path.stat().st_size if is_of(path, settings) else 0
         self.replaces = path.exists() and not size

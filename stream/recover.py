@@ -1,8 +1,9 @@
 """Closes what a crash left open: tables, DeepLabCut's files, the summary, and the session's last word."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.events import EVENTS, count_events
@@ -11,8 +12,9 @@ from posestream.stream.manifest import NAME, Renewal, Show, write_manifest
 from posestream.stream.reconcile import cut_to_whole_lines, reconcile_camera
 from posestream.stream.results import losses
 from posestream.stream.session import remote_folder, write_json
+from posestream.stream.session_reader import SummaryError, backfill_was_cut_off, load_session, read_summary
+from posestream.stream.session_tables import check_tables
 from posestream.stream.summary import summarize_camera
-from posestream.stream.verify import backfill_was_cut_off, load_session
 from posestream.stream.wire.locks import SESSION, is_lock
 from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.reserve import NAME as RESERVE
@@ -47,6 +49,8 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
         Where a process of the run may still write to it; nothing was changed.
     InUseError
         Where another process changes it.
+    TableError
+        Where a table is none of a run's; nothing was changed.
     ManifestError
         Where its manifest can't be read.
     OSError
@@ -56,6 +60,7 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
     refuse_live(folder)
     if _is_closed(folder, session):
         return _remove_reserves(folder)
+    check_tables(folder, session)
     with session_lock(folder):
         session = load_session(folder)  # as whoever had it until now left it
         has_manifest = (folder / NAME).exists()
@@ -134,10 +139,9 @@ def _remove_leftovers(folder: Path) -> list[str]:
 def _summary_before(folder: Path) -> dict[str, Any]:
     """Read what a run, or a recovery before this one, still wrote of its summary."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_summary(folder)
+    except SummaryError:
         return {}
-    return summary if isinstance(summary, dict) else {}
 
 
 def _recover_camera(
@@ -149,7 +153,7 @@ def _recover_camera(
     bodyparts, captured = model["bodyparts"] if model is not None else None, (counters or {}).get("captured", 0)
     wrong = reconcile_camera(folder, video, bodyparts=bodyparts, captured=captured)
     tables = read_camera(folder, inferred=model is not None)
-    info = StreamInfo(**details["stream"])
+    info = msgspec.convert(details["stream"], StreamInfo)
     batch_size = int(session["rig"]["inference"]["batch_size"]) if inference is not None else 1
     summary = summarize_camera(folder, info, video, tables, counters or {})
     summary["files"] = close_camera(folder, tables, video=video, model=model, info=info, batch_size=batch_size)

@@ -15,6 +15,7 @@ import msgspec
 
 from posestream.stream.atomic import replacing
 from posestream.stream.rig import Rig
+from posestream.stream.session_reader import load_session
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_offset_ns
 from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.locks import SUPERVISOR, HeldFile, writer_lock
@@ -70,12 +71,12 @@ def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:
 
     Raises
     ------
-    OSError
-        Where there is no `session.json`.
+    NoSessionError
+        Where it is no session.
     KeyError
         Where the session has no such camera.
     """
-    record = json.loads((session / "session.json").read_text(encoding="utf-8"))
+    record = load_session(session)
     return msgspec.convert(record["cameras"][camera]["stream"].get("sensor", []), tuple[SensorPatch, ...])
 
 

@@ -1,6 +1,5 @@
 """Reads the tables of a session back, whatever cut them short."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.table_reader import checked_runs, read_table
 from posestream.stream.wire.tables import BACKFILLED_COLUMNS, POSE_COLUMNS, FrameState, PoseState, whole_lines
 
 __all__ = [
@@ -28,18 +28,14 @@ _FRAME_TYPES = dict.fromkeys(
 )
 
 
-def _read(path: Path, types: dict[str, str], nothing: tuple[str, ...] = ("",)) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO(whole_lines(path)), dtype=types, keep_default_na=False, na_values=nothing)
-
-
 def read_frames(folder: Path) -> pd.DataFrame:
     """Read `frames.csv` of a camera; columns are `FRAME_COLUMNS`, of which older sessions lack `pose` and `crc32`."""
-    return _read(folder / "frames.csv", _FRAME_TYPES | dict.fromkeys(("crc32", "state", "note", "pose"), "string"))
+    return read_table(folder / "frames.csv", _FRAME_TYPES | dict.fromkeys(("crc32", "state", "note", "pose"), "string"))
 
 
 def read_poses(folder: Path) -> pd.DataFrame:
     """Read `poses.csv`: `POSE_COLUMNS`, then x, y and likelihood of each body part."""
-    return _read(folder / "poses.csv", dict.fromkeys(POSE_COLUMNS, _WHOLE))
+    return read_table(folder / "poses.csv", dict.fromkeys(POSE_COLUMNS, _WHOLE), keypoints=True)
 
 
 def read_backfilled(folder: Path) -> pd.DataFrame | None:
@@ -47,12 +43,13 @@ def read_backfilled(folder: Path) -> pd.DataFrame | None:
     path = folder / "backfilled.csv"
     if not path.exists() or not whole_lines(path):
         return None
-    return _read(path, dict.fromkeys(BACKFILLED_COLUMNS, _WHOLE))
+    return read_table(path, dict.fromkeys(BACKFILLED_COLUMNS, _WHOLE), keypoints=True)
 
 
 def read_skipped(folder: Path) -> pd.DataFrame:
     """Read `skipped.csv`; columns are `SKIPPED_COLUMNS`."""
-    return _read(folder / "skipped.csv", {"first_seq": _WHOLE, "last_seq": _WHOLE, "count": _WHOLE, "cause": "string"})
+    types = dict.fromkeys(("first_seq", "last_seq", "count"), _WHOLE)
+    return checked_runs(read_table(folder / "skipped.csv", {**types, "cause": "string"}))
 
 
 def read_truth(folder: Path) -> pd.DataFrame | None:
@@ -61,7 +58,7 @@ def read_truth(folder: Path) -> pd.DataFrame | None:
     Places are NaN where a view of the camera does not show the body part.
     """
     path = folder / "truth.csv"
-    return _read(path, {"seq": _WHOLE}, ("", "nan")) if path.exists() else None
+    return read_table(path, {"seq": _WHOLE}, nothing=("", "nan"), keypoints=True) if path.exists() else None
 
 
 def skipped_frames(skipped: pd.DataFrame) -> NDArray[np.int64]:

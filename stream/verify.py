@@ -4,7 +4,6 @@ Nothing is believed that can be counted: the video is decoded, and the tables ar
 camera's own numbers, and against each other.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.inference.hdf_tables import HdfTableError, read_hdf_table
 from posestream.stream.check_manifest import CHECKSUM, check_manifest
 from posestream.stream.check_session import check_session
 from posestream.stream.lost import lost_frames
 from posestream.stream.manifest import Show
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
+from posestream.stream.session_reader import SummaryError, backfill_was_cut_off, load_session, read_summary
+from posestream.stream.session_tables import check_camera
+from posestream.stream.table_reader import UNREADABLE, TableError
 from posestream.stream.tables import (
     read_backfilled,
     read_frames,
@@ -32,35 +35,9 @@ from posestream.stream.wire.frame_merge import PACKETS
 from posestream.stream.wire.locks import writers
 from posestream.stream.wire.tables import BACKFILLED_COLUMNS, CAME_LATE, FrameState, PoseState
 
-__all__ = ["NoSessionError", "backfill_was_cut_off", "load_session", "verify_session"]
+__all__ = ["verify_session"]
 
 Indices = NDArray[np.int64]
-
-
-class NoSessionError(Exception):
-    """A folder that is no session; the text is for people."""
-
-
-def load_session(folder: Path) -> dict[str, Any]:
-    """Read `session.json`.
-
-    Raises
-    ------
-    NoSessionError
-        Where there is none, or it can't be read.
-    """
-    try:
-        session: dict[str, Any] = json.loads((folder / "session.json").read_text(encoding="utf-8"))
-        if session["format"] != 1 or not isinstance(session["cameras"], dict):
-            raise ValueError(f"format {session['format']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NoSessionError(f"{folder} is no session folder: session.json: {error}") from error
-    return session
-
-
-def backfill_was_cut_off(session: dict[str, Any]) -> bool:
-    """Whether a backfill of this session is under way, or was killed on its way."""
-    return bool(session.get("backfill", {}).get("state") == "running")
 
 
 def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
@@ -108,7 +85,7 @@ def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
         if session["rig"]["cameras"].get(name, {}).get("remote"):
             not_provable.append(f"camera {name}: its frames and video are on another machine")
             continue
-        said = _camera_summary(folder / "summary.json", name)
+        said = _camera_summary(folder, name)
         found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
         problems += [f"camera {name}: {problem}" for problem in found]
         if not cameras[name].pop("contents_provable", True):
@@ -131,15 +108,13 @@ def _result(
     }
 
 
-def _camera_summary(path: Path, camera: str) -> dict[str, Any]:
+def _camera_summary(folder: Path, camera: str) -> dict[str, Any]:
     """Read what `summary.json` says of a camera; nothing where the run was cut off before it was written."""
-    if not path.exists():
-        return {}
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))["cameras"][camera]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        summary = read_summary(folder)
+        return dict(summary["cameras"][camera]) if summary else {}
+    except (SummaryError, KeyError) as error:
         return {"unreadable": f"{type(error).__name__}: {error}"}
-    return said if isinstance(said, dict) else {}
 
 
 def _verify_camera(
@@ -147,6 +122,7 @@ def _verify_camera(
 ) -> tuple[list[str], dict[str, Any]]:
     problems = [f"{table.name} was cut short in its last line" for table in cut_tables(folder)]
     try:
+        check_camera(folder, inference["model"]["bodyparts"] if inference is not None else None)
         frames = read_frames(folder)
         problems += _frame_rows(frames, said.get("counters") or {})
         if (folder / PACKETS).exists():
@@ -167,12 +143,15 @@ def _verify_camera(
                 problems += _backfilled_rows(recorded, backfilled)
             if video is not None and len(recorded):
                 stem = f"{Path(video).stem}{inference['model']['scorer']}"
-                problems += _deeplabcut_files(folder / stem, recorded_poses(frames, poses, backfilled))
+                expected = recorded_poses(frames, poses, backfilled)
+                problems += _deeplabcut_files(folder / stem, inference["model"], expected)
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
         problems += _summary(frames, said)
         counts |= {"lost": lost_frames(frames), "contents_provable": CHECKSUM in frames or video is None}
-    except (OSError, ValueError, KeyError) as error:
+    except TableError as error:
+        return [*problems, str(error)], {}
+    except UNREADABLE as error:
         return [*problems, f"{type(error).__name__}: {error}"], {}
     return problems, counts
 
@@ -342,14 +321,28 @@ def _number_of(seq: "pd.Series[int]", table: pd.DataFrame | None) -> Indices:
     return np.asarray(seq.map(table["frame_seq"].value_counts()).fillna(0), np.int64)
 
 
-def _deeplabcut_files(stem: Path, expected: NDArray[np.float64]) -> Iterator[str]:
-    """DeepLabCut's tables say what the tables of poses say."""
+def _deeplabcut_files(stem: Path, model: dict[str, Any], expected: NDArray[np.float64]) -> Iterator[str]:
+    """DeepLabCut's tables say what the tables of poses say. None of these files is unpickled."""
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
+    parts = [(part, value) for part in model["bodyparts"] for value in ("x", "y", "likelihood")]
     for path in (h5, text, meta):
         if not path.exists():
             yield f"{path.name} is missing"
-        elif path != meta:
-            values = pd.read_hdf(path) if path == h5 else pd.read_csv(path, skiprows=3, header=None, index_col=0)
-            # Text may come back with another last bit.
-            if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-12, atol=0, equal_nan=True):
-                yield f"{path.name} differs from the tables of poses"
+        elif path == text:
+            values = pd.read_csv(path, skiprows=3, header=None, index_col=0).to_numpy()
+            yield from _same(path, values, expected)
+        elif path == h5:
+            try:
+                table = read_hdf_table(path)
+            except HdfTableError as error:
+                yield str(error).removesuffix(".")
+                continue
+            if [column[1:] for column in table.columns] != parts:
+                yield f"{path.name} has other columns than the session's network"
+            yield from _same(path, table.values, expected)
+
+
+def _same(path: Path, values: NDArray[Any], expected: NDArray[np.float64]) -> Iterator[str]:
+    # Text may come back with another last bit.
+    if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-12, atol=0, equal_nan=True):
+        yield f"{path.name} differs from the tables of poses"

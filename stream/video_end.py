@@ -9,6 +9,9 @@ import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from posestream.stream.wire.links import refuse_link
+from posestream.stream.wire.video_files import open_video
+
 __all__ = ["repair_video_end"]
 
 END_S = 10.0
@@ -131,6 +134,7 @@ def _open_again(video: Path) -> bool:
     When FFmpeg closes a `hybrid_fragmented` file it writes the index to the end, and then turns a box `free` at the
     beginning into a `mdat` that holds all fragments. What that box held stands behind it: a second `ftyp`.
     """
+    refuse_link(video)
     with video.open("r+b") as file:
         head = file.read(4096)
         at = int.from_bytes(head[:4])
@@ -145,11 +149,10 @@ def _open_again(video: Path) -> bool:
 
 def _first_damage(video: Path, end: int) -> int | None:
     """Place in the file of the first frame of the last seconds before `end` that can't be decoded, if there is one."""
-    import av
     import av.error
 
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             stream = container.streams.video[0]
             packets = [
                 (packet.pts, packet.is_keyframe)
@@ -166,11 +169,10 @@ def _first_damage(video: Path, end: int) -> int | None:
 
 
 def _damage_from(video: Path, begin_pts: int, end: int) -> int | None:
-    import av
     import av.error
 
     places: dict[int, int] = {}
-    with av.open(str(video)) as container:
+    with open_video(video) as container:
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # an error is then that of the packet just given
         escaped = stream.codec_context.name in {"h264", "hevc"}
@@ -194,6 +196,7 @@ def _damage_from(video: Path, begin_pts: int, end: int) -> int | None:
 
 
 def _cut(video: Path, at: int, kept: Path) -> None:
+    refuse_link(video)
     kept.mkdir(exist_ok=True)
     with video.open("r+b") as file, (kept / f"{video.name}.end").open("wb") as end:
         file.seek(at)

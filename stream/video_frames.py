@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.video_times import TOLERANCE_US
 from posestream.stream.wire.messages import PixelFormat
-from posestream.stream.wire.video_file import why_unreadable
+from posestream.stream.wire.video_files import open_video, why_unreadable
 
 __all__ = ["VideoFrames"]
 
@@ -52,11 +52,10 @@ class VideoFrames:
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Give index and pixels, uint8 (height, width, channels), of each wanted frame that can be decoded."""
-        import av
         import av.error
 
         try:
-            with av.open(str(self._video)) as container:
+            with open_video(self._video) as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 for stretch in self._stretches():

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.stream.wire.packets import packet_crc32
-from posestream.stream.wire.video_file import why_unreadable
+from posestream.stream.wire.video_files import open_video, why_unreadable
 
 __all__ = ["TOLERANCE_US", "DecodedVideo", "decode_video", "decoded_times_us"]
 
@@ -36,7 +36,6 @@ def decode_video(video: Path) -> DecodedVideo:
     video
         The file.
     """
-    import av
     import av.error
 
     times: list[int] = []
@@ -44,7 +43,7 @@ def decode_video(video: Path) -> DecodedVideo:
     sums: dict[int | None, int] = {}
     problem = ""
     try:
-        with av.open(str(video)) as container:
+        with open_video(video) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             base = stream.time_base

@@ -38,6 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
         Where it can't be brought to the disk, or take the place.
     """
     temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # a leftover; or a link, which would be followed
     try:
         yield temporary
         with temporary.open("r+b") as file:

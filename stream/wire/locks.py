@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from posestream.stream.wire.links import refuse_link
+
 __all__ = ["SESSION", "SUPERVISOR", "HeldFile", "InUseError", "file_lock", "is_lock", "writer_lock", "writers"]
 
 SUPERVISOR = "supervisor"
@@ -51,6 +53,7 @@ class HeldFile:
     """
 
     def __init__(self, path: Path, refusal: str, *, wait_s: float = 0.0) -> None:
+        refuse_link(path)
         self._path = path
         # The thread that releases it need not be the one that took it.
         self._lock = FileLock(path, timeout=wait_s, thread_local=False)
@@ -142,6 +145,7 @@ def _title(name: str) -> str:
 def _is_held(path: Path) -> bool:
     if not path.exists():
         return False
+    refuse_link(path)
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()

@@ -1,4 +1,5 @@
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -174,3 +175,14 @@ def test_the_page_on_the_format_is_true() -> None:
     assert all(f"`{key}`" in page for key in ModelSource.__struct_fields__)
     operations = page.partition("more than numbers:\n\n")[2].partition("\n\n")[0].split()
     assert set(operations) == OPERATIONS
+
+
+@pytest.mark.parametrize("scorer", ["/../../../victim", "..\\victim", "C:victim", "a\nb", "a*b", "\x1b[2J"])
+def test_a_scorer_that_would_lead_elsewhere_is_refused(saved: Path, tmp_path: Path, scorer: str) -> None:
+    """It becomes part of the names of the files that are written beside a video."""
+    record = msgspec.json.decode((saved / "model.json").read_bytes())
+    record["model"]["scorer"] = scorer
+    (tmp_path / "model.json").write_bytes(msgspec.json.encode(record))
+    shutil.copy(saved / "weights.safetensors", tmp_path)
+    with pytest.raises(ModelError, match="part of the name of a file"):
+        ModelBundle.load(tmp_path)

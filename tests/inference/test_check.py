@@ -1,4 +1,6 @@
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,12 @@ def test_what_is_no_archive(bundle, archive: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not an archive"):
         read_recorded(tmp_path, None)
     np.savez(path, poses=np.array([{}], dtype=object), seconds=1.0)  # a pickle, which is not read
+    with pytest.raises(ModelError, match="not an archive"):
+        read_recorded(path, None)
+    immense = io.BytesIO()
+    np.lib.format.write_array_header_1_0(immense, {"descr": "<f8", "fortran_order": False, "shape": (2**50, 3)})
+    with zipfile.ZipFile(path, "w") as made:  # a hundred bytes that ask for 24 PiB
+        made.writestr("poses.npy", immense.getvalue())
     with pytest.raises(ModelError, match="not an archive"):
         read_recorded(path, None)
     for changes in ({"poses": np.zeros((5, 2))}, {"frames_bgr": np.zeros((4, 48, 64, 3), np.uint8)}):

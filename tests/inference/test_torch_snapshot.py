@@ -200,7 +200,7 @@ def test_best_snapshot_comes_first(tmp_path: Path) -> None:
 def test_without_pytorch_the_message_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "snapshot-5.pt").write_bytes(b"x")
-    with pytest.raises(ModelError, match=r"pip install 'posestream\[torch\]'"):
+    with pytest.raises(ModelError, match=r'pip install "posestream\[torch\]"'):
         load_model(tmp_path / "snapshot-5.pt")
 
 
@@ -251,6 +251,13 @@ def test_code_in_a_pickle_is_not_executed(torch, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="never executed"):
             load_model(tmp_path / name)
     assert not trap.exists()
+
+
+def test_a_pytorch_that_can_be_got_round_is_not_used(torch, tmp_path: Path, monkeypatch) -> None:
+    torch.save({"config": torch_config()}, tmp_path / "new.pt")
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.9.1+cpu"))
+    with pytest.raises(ModelError, match=r"2\.9\.1.*Update it"):
+        load_model(tmp_path / "new.pt")
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

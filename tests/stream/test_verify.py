@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from posestream.stream.closing import close_camera, read_camera
 from posestream.stream.recover import recover_session
-from posestream.stream.verify import NoSessionError, _device_ids, verify_session
+from posestream.stream.session_reader import NoSessionError
+from posestream.stream.verify import _device_ids, verify_session
 from posestream.stream.video_times import decoded_times_us
 from posestream.stream.wire.messages import StreamInfo
 
