@@ -19,8 +19,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from posestream.acquisition.camera import CameraFormat, Pixels
 from posestream.acquisition.depth import fit_depth
+from posestream.stream.disk.packets import packet_crc32
 from posestream.stream.wire.jobs import RecordingSettings
-from posestream.stream.wire.packets import packet_crc32
 
 __all__ = ["EncodedPacket", "EncoderError", "VideoWriter", "recorded_pixel_format"]
 
@@ -45,7 +45,7 @@ class EncodedPacket(NamedTuple):
     pts_us: int
     """Presentation time of its frame."""
     crc32: int
-    """Checksum of what it codes: `posestream.stream.wire.packets.packet_crc32`."""
+    """Checksum of what it codes: `posestream.stream.disk.packets.packet_crc32`."""
 
 
 def recorded_pixel_format(settings: RecordingSettings, camera: CameraFormat) -> str:

@@ -27,8 +27,8 @@ import pandas as pd
 import yaml
 from report import markdown
 
-from posestream.inference.hdf_tables import read_hdf_table
-from posestream.inference.video_reader import VideoReader
+from posestream.inference.formats.hdf_tables import read_hdf_table
+from posestream.inference.offline.video_reader import VideoReader
 
 CONFIDENT = 0.6
 DEEPLABCUT = """

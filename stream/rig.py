@@ -464,9 +464,9 @@ def check_model(rig: Rig, folder: Path) -> None:
     """
     if rig.inference is None or rig.inference.remote:
         return
-    from posestream.inference.bundled import find_model
     from posestream.inference.errors import ModelError
-    from posestream.inference.models import check_source
+    from posestream.inference.formats.bundled import find_model
+    from posestream.inference.formats.models import check_source
 
     try:
         check_source(find_model(rig.inference.model, folder))

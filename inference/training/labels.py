@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
-from posestream.inference.hdf_tables import read_hdf_table
-from posestream.inference.project_files import PROJECT_FILE, load_yaml
+from posestream.inference.formats.hdf_tables import read_hdf_table
+from posestream.inference.formats.project_files import PROJECT_FILE, load_yaml
 
 __all__ = ["LabelledFrame", "Labels", "read_labels", "read_picture", "split_frames"]
 

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from posestream.stream.inside import OutsideError, check_inside
-from posestream.stream.lock import InUseError
-from posestream.stream.recover import recover_session
-from posestream.stream.session_reader import NoSessionError, load_session
-from posestream.stream.table_reader import TableError
-from posestream.stream.verify import verify_session
+from posestream.stream.disk.lock import InUseError
+from posestream.stream.session.inside import OutsideError, check_inside
+from posestream.stream.session.reader import NoSessionError, load_session
+from posestream.stream.session.recover import recover_session
+from posestream.stream.session.table_reader import TableError
+from posestream.stream.session.verify import verify_session
 
 from ..support.hostile_hdf import PLACES, Command, plant
-from .test_verify import open_again, session, sound  # noqa: F401 - fixtures
+from .session.test_verify import open_again, session, sound  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.timeout(180)
 OVERLAY = Path(__file__).parents[2] / "examples" / "overlay.py"
@@ -469,7 +469,7 @@ def test_a_video_in_a_session_that_leads_out_is_not_analysed(posestream, session
 
 
 def test_a_list_of_other_files_is_no_video(tmp_path: Path) -> None:
-    from posestream.stream.video_times import decoded_times_us
+    from posestream.stream.session.video_times import decoded_times_us
 
     from .conftest import write_video
 
@@ -482,7 +482,7 @@ def test_a_list_of_other_files_is_no_video(tmp_path: Path) -> None:
 
 
 def test_a_name_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from posestream.stream.video_times import decoded_times_us
+    from posestream.stream.session.video_times import decoded_times_us
 
     from .conftest import write_video
 
@@ -503,7 +503,7 @@ def test_what_a_stranger_says_does_not_move_the_cursor(posestream, session: Path
 
 
 def test_a_model_on_another_machine_is_not_looked_at(session: Path) -> None:
-    from posestream.stream.backfill import Backfill, BackfillError
+    from posestream.stream.offline.backfill import Backfill, BackfillError
 
     for path in ("\\\\attacker\\share\\model", "//attacker/share/model"):
         record = json.loads((session / "session.json").read_text())

@@ -9,12 +9,12 @@ import av
 import pandas as pd
 import pytest
 
-from posestream.stream.lost import lost_frames
-from posestream.stream.pose_states import write_pose_states
-from posestream.stream.reconcile import reconcile_camera
-from posestream.stream.tables import read_frames
-from posestream.stream.verify import _device_ids, _in_order, verify_session
-from posestream.stream.wire.tables import FRAME_COLUMNS, PACKET_COLUMNS
+from posestream.stream.disk.tables import FRAME_COLUMNS, PACKET_COLUMNS
+from posestream.stream.session.lost import lost_frames
+from posestream.stream.session.pose_states import write_pose_states
+from posestream.stream.session.reconcile import reconcile_camera
+from posestream.stream.session.tables import read_frames
+from posestream.stream.session.verify import _device_ids, _in_order, verify_session
 
 pytestmark = pytest.mark.timeout(180)
 
