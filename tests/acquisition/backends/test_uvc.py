@@ -1,4 +1,7 @@
-import time
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +15,42 @@ from posestream.acquisition.camera import CameraError
 
 from ..camera_contract import buffer_for, read_all, write_video
 
+OPENS = """
+import json, sys, time
+from posestream.acquisition.camera import CameraError
+from posestream.acquisition.uvc import UvcCamera, UvcSettings
+began = time.monotonic()
+try:
+    UvcCamera(UvcSettings(device=json.loads(sys.argv[1]))).open()
+except CameraError as error:
+    print(error, time.monotonic() - began, sep="\\n")
+"""
+
+
+def opened(device: int | str) -> tuple[str, float]:
+    """Open what can't be, in a process in which OpenCV's FFmpeg is new; what it says, and seconds.
+
+    FFmpeg reads once whether it may write to the terminal, and that is for the backend to say.
+    """
+    command = [sys.executable, "-c", OPENS, json.dumps(device)]
+    ended = subprocess.run(command, capture_output=True, check=True, text=True, timeout=100)
+    assert ended.stderr == ""
+    error, seconds = ended.stdout.splitlines()
+    return error, float(seconds)
+
 
 @pytest.mark.parametrize("device", [97, "/dev/video97", "absent.mp4"])
-def test_absent_camera_is_an_error_soon_and_quietly(device: int | str, capfd: pytest.CaptureFixture[str]) -> None:
-    before = time.monotonic()
-    with pytest.raises(CameraError, match=r"97|absent\.mp4"):
-        UvcCamera(UvcSettings(device=device)).open()
-    assert time.monotonic() - before < 5
-    assert capfd.readouterr().err == ""
+def test_absent_camera_is_an_error_soon_and_quietly(device: int | str) -> None:
+    error, seconds = opened(device)
+    assert re.search(r"97|absent\.mp4", error)
+    assert seconds < 5
 
 
-def test_a_broken_source_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_source_is_quiet(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(write_video(tmp_path / "a.mp4").read_bytes()[:1500])
-    with pytest.raises(CameraError, match="no such camera"):
-        UvcCamera(UvcSettings(device=str(broken))).open()
-    assert capfd.readouterr().err == ""
+    error, _ = opened(str(broken))
+    assert "no such camera" in error
 
 
 def test_another_size_than_asked_is_an_error(tmp_path: Path) -> None:
