@@ -54,7 +54,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
             click.echo(text, err=True)
 
         try:
-            with answer_interrupts(lambda: "interrupted; ending", tell, busy=lambda: True):
+            with answer_interrupts("interrupted; ending", tell, busy=lambda: True):
                 command(*args, **kwargs)
         except KeyboardInterrupt:
             sys.exit(FAILED)
@@ -444,10 +444,8 @@ def analyze(
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
             take_interrupts(work.stop)
 
-            def stopping() -> str:
-                return f"stopping {'the loading of the network' if work.loading else 'after the batch that is running'}"
-
-            with answer_interrupts(stopping, display.notice, busy=lambda: work.loading):
+            kept = "stopping; the poses so far are kept"
+            with answer_interrupts(kept, display.notice, busy=lambda: work.loading):
                 result = work.run()
     except (AnalyzeError, ModelError) as error:
         _fail(str(error), WRONG_USE)

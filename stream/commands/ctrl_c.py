@@ -21,13 +21,13 @@ PATIENCE_S = 3.0
 
 
 @contextlib.contextmanager
-def answer_interrupts(text: Callable[[], str], tell: Callable[[str], None], busy: Callable[[], bool]) -> Iterator[None]:
+def answer_interrupts(text: str, tell: Callable[[str], None], busy: Callable[[], bool]) -> Iterator[None]:
     """Answer Ctrl-C within the block; the signal's own handler is called as ever. For the main thread alone.
 
     Parameters
     ----------
     text
-        Gives what is said at the first Ctrl-C.
+        What is said at the first Ctrl-C.
     tell
         Shows it, in another thread.
     busy
@@ -48,7 +48,7 @@ def answer_interrupts(text: Callable[[], str], tell: Callable[[str], None], busy
                     os._exit(1)
             elif signal.SIGINT in heard.recv(64) and not told:
                 told = True
-                tell(text())
+                tell(text)
 
     watcher = threading.Thread(target=watch, name="interrupts", daemon=True)
     before = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)

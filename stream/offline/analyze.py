@@ -238,8 +238,8 @@ class Analyses:
         if self._opened is None:
             from posestream.inference.engines import open_engine
 
-            self._tell("loading the network")
             self._loading = True
+            self._tell("loading the network")
             asked = self._settings
             self._opened = open_engine(bundle, asked.engine, asked.precision, asked.threads)
         return self._opened

@@ -169,7 +169,7 @@ def test_ctrl_c_is_answered_while_the_network_is_loading(random_model: Path, vid
     options = ["--model", str(random_model), "--engine", "tensorflow", "--precision", "float32"]
     status, lines = in_terminal(80, ["analyze", str(video), *options], tmp_path, react)
     assert status == 1, lines
-    assert "stopping the loading of the network" in lines
+    assert "stopping; the poses so far are kept" in lines
     assert not any("Traceback" in line for line in lines), lines
     assert left_in(tmp_path) - {f"clip{SCORER}.partial.lock"} == set()
 
