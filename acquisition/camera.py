@@ -5,7 +5,6 @@ project. It knows its hardware and nothing else: the core hands it the memory to
 and publishes them.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 from posestream.stream.wire.sensor import SensorPatch
+from posestream.stream.wire.wording import near, wrong_value
 
 __all__ = [
     "Camera",
@@ -28,6 +28,7 @@ __all__ = [
     "FoundCamera",
     "Pixels",
     "backends",
+    "check_camera",
     "create_camera",
 ]
 
@@ -231,39 +232,81 @@ def create_camera(
     CameraError
         Where there is no such backend, or a key or value that it does not know.
     """
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    if backend not in found:
-        near, installed = _near(backend, found), ", ".join(sorted(found))
-        raise CameraError(f'cameras.{name}.backend: there is no backend "{backend}"{near}; installed are {installed}')
-    try:
-        factory = found[backend].load()
-    except ImportError as error:
-        raise CameraError(f'cameras.{name}.backend: "{backend}" can\'t be used here: {error}') from error
-    fields = {field.name: field for field in msgspec.structs.fields(factory.Settings)}
-    for key in options:
-        if key not in fields:
-            offered = ", ".join(sorted(fields)) or "none"
-            raise CameraError(
-                f'cameras.{name}.{key}: unknown key{_near(key, [*fields, *known])}; backend "{backend}" has: {offered}'
-            )
-    try:
-        settings = msgspec.convert(options, factory.Settings, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$.")
-        key = where.rstrip("`")
-        value = f" = {options[key]!r}" if key in options else ""
-        raise CameraError(f"cameras.{name}{'.' if key else ''}{key}{value}: {text}") from None
-    paths = {key: folder / value for key in fields if isinstance(value := getattr(settings, key), Path)}
+    factory, settings = _read_settings(name, backend, options, known)
+    paths = {
+        field: folder / value
+        for field in settings.__struct_fields__
+        if isinstance(value := getattr(settings, field), Path)
+    }
     camera: Camera = factory(msgspec.structs.replace(settings, **paths))
     return camera
+
+
+def check_camera(name: str, backend: str, options: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+    """See that `create_camera` would know every key and value, without making the camera.
+
+    Parameters
+    ----------
+    name, backend, options, known
+        As for `create_camera`.
+
+    Raises
+    ------
+    CameraError
+        As `create_camera`, with a line for each key and value.
+    """
+    _read_settings(name, backend, options, known)
+
+
+def _read_settings(
+    name: str, backend: str, options: Mapping[str, Any], known: Iterable[str]
+) -> tuple[Any, CameraSettings]:
+    """Give a backend's class and its settings; errors are those of `create_camera`."""
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if backend not in found:
+        installed = ", ".join(sorted(found))
+        raise CameraError(
+            f'cameras.{name}.backend: there is no backend "{backend}"{near(backend, found)}; installed are {installed}'
+        )
+    try:
+        factory = found[backend].load()
+    except (ImportError, AttributeError) as error:
+        raise CameraError(
+            f'cameras.{name}.backend = "{backend}": software that it needs is not installed here ({error})'
+        ) from error
+    fields = {field.name: field for field in msgspec.structs.fields(factory.Settings)}
+    problems = _problems(f"cameras.{name}", factory.Settings, options, known)
+    if any("unknown key" in problem for problem in problems):
+        problems.append(f'backend "{backend}" has: {", ".join(sorted(fields)) or "no settings"}')
+    if problems:
+        raise CameraError("\n".join(problems))
+    try:
+        settings: CameraSettings = msgspec.convert(options, factory.Settings, dec_hook=_path)
+    except msgspec.ValidationError as error:  # what a backend's own struct checks beyond its fields' types
+        raise CameraError(f"cameras.{name}: {error}") from None
+    return factory, settings
+
+
+def _problems(place: str, kind: type, options: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+    """Say of each key of a table that can't be used why, and what is missing."""
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    problems = [f"{place}.{name}: missing" for name, field in fields.items() if field.required and name not in options]
+    for key, value in options.items():
+        if key not in fields:
+            problems.append(f"{place}.{key}: unknown key{near(key, [*fields, *known])}")
+            continue
+        field_type = fields[key].type
+        if isinstance(value, dict) and isinstance(field_type, type) and issubclass(field_type, msgspec.Struct):
+            problems += _problems(f"{place}.{key}", field_type, value, ())
+            continue
+        try:
+            msgspec.convert(value, field_type, dec_hook=_path)
+        except msgspec.ValidationError:
+            problems.append(wrong_value(f"{place}.{key}", value, field_type))
+    return problems
 
 
 def _path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value).expanduser()
     raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
-
-
-def _near(word: str, words: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(words), n=1)
-    return f' (did you mean "{match[0]}"?)' if match else ""

@@ -2,20 +2,22 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
 
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Capture, EndOfStream, Pixels
 from posestream.acquisition.depth import EightBits
+from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.outage import Outage
 from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
-from posestream.acquisition.stamps import FrameStamper, Stamped
-from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+from posestream.acquisition.stamps import FrameStamper, Loss, Stamped
+from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns, wall_offset_ns
 from posestream.stream.wire.messages import (
     END,
+    FOUND,
     RATE_TOLERANCE,
     Event,
     FrameHeader,
@@ -117,8 +119,7 @@ class CaptureThread:
         """Frames that the camera delivered."""
         self.lost_camera = 0
         """Frames that the device numbered and did not deliver."""
-        self.lost_queue = 0
-        """Frames for which the recorder had no room."""
+        self._no_room = 0
         self.silences = 0
         """Times that the camera fell silent."""
         self.disconnects = 0
@@ -157,6 +158,11 @@ class CaptureThread:
         self._late_call = late
 
     @property
+    def lost_queue(self) -> int:
+        """Frames for which the recorder had no room, or no time."""
+        return self._no_room + (self._recorder.dropped if self._recorder is not None else 0)
+
+    @property
     def malformed(self) -> int:
         """Messages of the pose stream dropped because the protocol does not allow them."""
         return self._follower.malformed if self._follower is not None else 0
@@ -193,6 +199,9 @@ class CaptureThread:
     def _say_end(self) -> None:
         if self._outage is not None:
             self.gap_ns += monotonic_ns() - self._heard_ns
+        self._tell_lost(self.stamps.end())
+        if self._recorder is not None:
+            self._recorder.end_of_stream()
         self._tell_queue()
         self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
         if self._follower is not None:
@@ -200,10 +209,12 @@ class CaptureThread:
 
     def _capture(self, recorder: Recorder) -> None:
         self._heard_ns = self._quiet_ns = monotonic_ns()
+        lag = EncoderLag(recorder.limit_s)
         out = np.empty(self._format.shape, self._format.dtype)
         while not self._stopping.is_set():
             self._greet()
-            if self._follower is not None and not self._follower.wait(self.captured, READ_S):
+            self._note_lag(lag, recorder.waiting_ms)
+            if self._follower is not None and not self._may_go_on(self._follower, recorder):
                 continue
             if self._outage is not None and not self._found(self._outage):
                 self._stopping.wait(AWAY_S)
@@ -219,6 +230,19 @@ class CaptureThread:
             self._deliver(recorder, capture, out, self._note_return())
             # The recorder and the socket hold on to the frame's memory for as long as they need it.
             out = np.empty(self._format.shape, self._format.dtype)
+
+    def _may_go_on(self, follower: PoseFollower, recorder: Recorder) -> bool:
+        """Whether a camera that can wait need not wait, for inference or the encoder."""
+        if recorder.half_full:
+            self._stopping.wait(AWAY_S)
+            return False
+        return follower.wait(self.captured, READ_S)
+
+    def _note_lag(self, lag: EncoderLag, waiting_ms: int) -> None:
+        if text := lag.look(monotonic_ns(), waiting_ms):
+            level: Literal["info", "warning"] = "warning" if lag.behind else "info"
+            text = f"camera {self._info.camera}: the encoder {text}"
+            self._tell(level, "encoder-behind", text, waiting_ms=waiting_ms)
 
     def _lose(self, error: CameraError) -> None:
         if self._outage is not None:
@@ -263,8 +287,9 @@ class CaptureThread:
     def _deliver(self, recorder: Recorder, capture: Capture, pixels: Pixels, note: str) -> None:
         published = pixels if self._eight_bits is None else self._eight_bits.scale(pixels)
         restarts = self.stamps.clock_restarts
-        frame = self.stamps.stamp(capture, wall_ns() - monotonic_ns(), note)
+        frame = self.stamps.stamp(capture, wall_offset_ns(), note, monotonic_ns())
         kept = recorder.put(frame, pixels if recorder.deep else published)
+        recorder.await_row()  # whoever knows a frame's number finds its row, even if we are killed now
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
@@ -286,26 +311,36 @@ class CaptureThread:
             self._judge_rate()
 
     def _tell_losses(self, frame: Stamped, kept: bool, *, clock_restarted: bool) -> None:
-        name, seq, lost = self._info.camera, frame.seq, frame.lost
-        if lost:
-            self.lost_camera += len(lost)
-            why = f": {frame.capture.lost_why}" if frame.capture.lost_why else ""
-            text = f"camera {name} lost {len(lost)} frames before frame {seq}{why}"
-            self._tell("warning", "lost-camera", text, count=len(lost), first_id=lost[0], last_id=lost[-1])
+        name, seq = self._info.camera, frame.seq
+        self._tell_lost(frame.losses)
+        if frame.found:
+            self.lost_camera -= 1
+            text = f"camera {name}: frame {seq} came after it was counted as lost"
+            self._tell("info", FOUND, text, seq=seq)
         if clock_restarted:
             self._tell("warning", "device-clock", f"camera {name}, frame {seq}: {frame.note}", seq=seq)
         elif frame.id_note:
             self._tell("warning", "device-id", f"camera {name}, frame {seq}: {frame.id_note}", seq=seq)
         if not kept:
-            self.lost_queue += 1
+            self._no_room += 1
             self._last_lost_seq = seq
         if monotonic_ns() - self._told_queue_ns > LOST_QUEUE_NS:
             self._tell_queue()
 
+    def _tell_lost(self, losses: Iterable[Loss]) -> None:
+        for lost in losses:
+            self.lost_camera += lost.count
+            why = f": {lost.why}" if lost.why else ""
+            text = f"camera {self._info.camera} lost {lost.count} frames before frame {lost.seq}{why}"
+            ids = {"first_id": lost.first_id, "last_id": lost.last_id}
+            self._tell("warning", "lost-camera", text, count=lost.count, **ids)
+
     def _tell_queue(self) -> None:
-        count = self.lost_queue - self._told_queue
-        if count:
-            self._told_queue, self._told_queue_ns = self.lost_queue, monotonic_ns()
+        lost = self.lost_queue
+        count = lost - self._told_queue
+        if count and self._recorder is not None:
+            self._told_queue, self._told_queue_ns = lost, monotonic_ns()
+            self._last_lost_seq = max(self._last_lost_seq, self._recorder.last_dropped)
             text = (
                 f"camera {self._info.camera}: the encoder can't keep up; {count} frames are lost to the video, "
                 f"the last of them frame {self._last_lost_seq}"

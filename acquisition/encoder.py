@@ -6,10 +6,10 @@ Matroska flushes each packet and starts a cluster twice a second. Frames carry t
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -20,8 +20,9 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from posestream.acquisition.camera import CameraFormat, Pixels
 from posestream.acquisition.depth import fit_depth
 from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.packets import packet_crc32
 
-__all__ = ["EncoderError", "VideoWriter", "recorded_pixel_format"]
+__all__ = ["EncodedPacket", "EncoderError", "VideoWriter", "recorded_pixel_format"]
 
 TIME_BASE = Fraction(1, 1_000_000)
 _CONTAINER_OPTIONS = {
@@ -29,11 +30,22 @@ _CONTAINER_OPTIONS = {
     "mkv": {"flush_packets": "1", "cluster_time_limit": "500"},
 }
 _CONTAINER_FORMATS = {"mp4": "mp4", "mkv": "matroska"}
+TICK_US = {"mp4": 1, "mkv": 1_000}
+"""Microseconds that a container counts times in; two frames of one tick would have one time."""
 _NUMPY_FORMATS = {"gray8": "gray", "rgb24": "rgb24", "bgr24": "bgr24"}
 
 
 class EncoderError(Exception):
     """An encoder that can't be opened or refused a frame, or a disk that took no more; the text is for people."""
+
+
+class EncodedPacket(NamedTuple):
+    """A packet that was written to the file; each holds one frame."""
+
+    pts_us: int
+    """Presentation time of its frame."""
+    crc32: int
+    """Checksum of what it codes: `posestream.stream.wire.packets.packet_crc32`."""
 
 
 def recorded_pixel_format(settings: RecordingSettings, camera: CameraFormat) -> str:
@@ -70,6 +82,9 @@ class VideoWriter:
         self.path = path
         self.encoded = 0
         """Frames given to the encoder."""
+        self.written = 0
+        """Packets given to the file, whose beginning is written with the first: FFmpeg crashes where it is to close an
+        mp4 in fragments that has a beginning and no frame."""
         self._settings = settings
         self._output = recorded_pixel_format(settings, camera)
         self._bits, self._depth = camera.bits, _depth(self._output)
@@ -81,10 +96,16 @@ class VideoWriter:
         self._last_keyframe_us: int | None = None
         self._container: Any = None
         self._stream: Any = None
+        if (camera.rate_hz or 0) * self.tick_us > 1_000_000:
+            raise EncoderError(
+                f"recording.container: {settings.container} counts milliseconds, too coarse for {camera.rate_hz:g} "
+                "frames a second; use mp4"
+            )
         if path is None:
             self._open(self._configure(self._new_codec(), camera))
             return
         try:
+            path.touch(exist_ok=False)  # FFmpeg makes it with the first frame only
             self._container = av.open(
                 str(path),
                 "w",
@@ -95,7 +116,7 @@ class VideoWriter:
             self._configure(self._stream, camera)
             self._stream.time_base = TIME_BASE
             self._open(self._stream.codec_context)
-            self._container.start_encoding()
+            self._codec: str = self._stream.codec_context.codec.canonical_name
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{path} can't be written: {_reason(error)}") from error
 
@@ -149,7 +170,12 @@ class VideoWriter:
                 f"{codec.width}x{codec.height} {self._output}, options {settings.options}: {_reason(error)}"
             ) from error
 
-    def write(self, pixels: Pixels, pts_us: int) -> list[int]:
+    @property
+    def tick_us(self) -> int:
+        """Microseconds that the container counts times in: presentation times must differ by one at least."""
+        return TICK_US[self._settings.container]
+
+    def write(self, pixels: Pixels, pts_us: int) -> list[EncodedPacket]:
         """Encode one frame.
 
         Parameters
@@ -161,8 +187,8 @@ class VideoWriter:
 
         Returns
         -------
-        list of int
-            Presentation times of the frames that are now in the file: this one, unless the encoder looks ahead.
+        list of EncodedPacket
+            What was written to the file: the packet of this frame, unless the encoder looks ahead.
 
         Raises
         ------
@@ -188,15 +214,18 @@ class VideoWriter:
                 frame.pict_type = PictureType.I
                 self._last_keyframe_us = pts_us
             self.encoded += 1
-            return list(self._mux(self._stream.encode(frame)))
+            return list(self._mux(self._container, self._stream.encode(frame)))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{self.path} took no more frames: {_reason(error)}") from error
 
-    def _mux(self, packets: list[Any]) -> Iterator[int]:
+    def _mux(self, container: Any, packets: Iterable[Any]) -> Iterator[EncodedPacket]:
+        codec = self._stream.codec_context
         for packet in packets:
-            pts = packet.pts  # before muxing, which changes it to the container's time base
-            self._container.mux(packet)
-            yield pts
+            # Before muxing, which changes the time to the container's base
+            written = EncodedPacket(packet.pts, packet_crc32(bytes(packet), self._codec, codec.extradata))
+            container.mux(packet)
+            self.written += 1
+            yield written
 
     def sync(self) -> None:
         """Bring what is in the file to the disk, so that it outlives a power failure; any thread may call it.
@@ -206,16 +235,24 @@ class VideoWriter:
         OSError
             Where the disk refuses.
         """
-        if self.path is not None:
-            with self.path.open("rb+") as file:
-                os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):  # it had no frame when it was closed
+            if self.path is not None:
+                with self.path.open("rb+") as file:
+                    os.fsync(file.fileno())
 
-    def close(self) -> list[int]:
-        """Write what the encoder still holds, turn the file into an ordinary one and close it.
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file; 0 where there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.path.stat().st_size if self.path is not None else 0
+        return 0
+
+    def close(self) -> list[EncodedPacket]:
+        """Write what the encoder still holds, turn the file into an ordinary one and close it; without a frame it goes.
 
         Returns
         -------
-        list of int
+        list of EncodedPacket
             As `write`.
 
         Raises
@@ -225,19 +262,14 @@ class VideoWriter:
         """
         if self._container is None:
             return []
-        container, self._container, late = self._container, None, []
+        container, self._container = self._container, None
         try:
             try:
-                for packet in self._stream.encode() if self.encoded else ():
-                    late.append(packet.pts)
-                    container.mux(packet)
+                late = list(self._mux(container, self._stream.encode()))
             finally:
-                if self.encoded or self._settings.container != "mp4":
-                    container.close()  # of an mp4 without a frame this crashes in FFmpeg (8.0)
-            if not self.encoded and self.path is not None:
-                with contextlib.suppress(PermissionError):  # Windows keeps a file that is open
-                    self.path.unlink()  # no player opens a video without a frame
-                self.path = None
+                container.close()
+            if not self.written and self.path is not None:
+                self.path.unlink()
             self.sync()  # its beginning was written anew, and means nothing without the index at the end
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise EncoderError(f"{self.path} could not be closed properly: {_reason(error)}") from error

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.video_file import why_unreadable
 
 __all__ = ["FileCamera", "FileSettings", "convert"]
 
@@ -237,21 +238,13 @@ class FileCamera:
         path = self._settings.path
         if self._container is not None:
             self._container.close()
-        if not path.exists():
-            raise CameraError(f"{path}: there is no such file")
-        if not path.is_file():
-            raise CameraError(f"{path}: is no file")
-        if path.stat().st_size == 0:
-            raise CameraError(f"{path}: the file is empty")
         try:
             self._container = av.open(str(path))
-        except PermissionError:
-            raise CameraError(f"{path}: may not be read by this user") from None
-        except av.FFmpegError as error:
-            raise CameraError(f"{path}: is no video, or is cut or damaged ({error.strerror})") from error
+        except (av.FFmpegError, OSError) as error:
+            raise CameraError(f"{path}: {why_unreadable(path, error)}") from error
         if not self._container.streams.video:
             raise CameraError(
-                f"{path}: has no pictures, only {', '.join(s.type for s in self._container.streams) or 'nothing'}"
+                f"{path}: it has no pictures, only {', '.join(s.type for s in self._container.streams) or 'nothing'}"
             )
         return self._container.streams.video[0]
 

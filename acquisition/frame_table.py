@@ -1,21 +1,53 @@
-"""The truth about a recording: a row for every frame that the device numbered, recorded or lost, and where."""
+"""The truth about a recording: a row for every frame that the device numbered, in the moment in which it is delivered.
+
+What becomes of a frame in the encoder is known later, and written to a table of its own: so no row waits for the
+encoder, and a kill leaves every frame with its row. When all is closed the two become one.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from posestream.acquisition.stamps import Stamped
-from posestream.stream.wire.tables import FRAME_COLUMNS, FrameState, TableWriter
+from posestream.stream.wire.frame_merge import FRAMES, PACKETS
+from posestream.stream.wire.tables import FRAME_COLUMNS, PACKET_COLUMNS, FrameState, TableWriter
 
-__all__ = ["FrameTable"]
+__all__ = ["FrameTable", "PacketTable"]
 
 
-class FrameTable:
-    """Writes `frames.csv`; one thread writes, any may `sync`.
+class _Table:
+    """A table whose rows may be refused by the disk: those are written before the next one, or at the end."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.error: OSError | None = None
+        """What kept the last row from the disk."""
+        self.states: Counter[FrameState] = Counter()
+        """Rows by state."""
+        self._table = TableWriter(path, columns)
+
+    def _append(self, cells: Sequence[object], state: FrameState) -> None:
+        self.states[state] += 1
+        try:
+            self._table.append(cells)
+        except OSError as error:
+            self.error = error
+
+    def sync(self) -> None:
+        """Bring the rows to the disk; any thread may call it."""
+        self._table.sync()
+
+    def close(self) -> None:
+        """Sync and close."""
+        self._table.close()
+
+
+class FrameTable(_Table):
+    """Writes `frames.csv`; one thread writes.
 
     Parameters
     ----------
-    path
-        The file to make.
+    folder
+        Where to make it.
 
     Raises
     ------
@@ -23,45 +55,46 @@ class FrameTable:
         Where it can't be made; so for `sync` and `close` where it can't be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.error: OSError | None = None
-        """What kept the last row from the disk; it is written before the next one, or at the end."""
-        self._table = TableWriter(path, FRAME_COLUMNS)
-        self._video_frames = 0
-        self.states: Counter[FrameState] = Counter()
-        """Rows by state."""
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / FRAMES, FRAME_COLUMNS)
 
-    def lost_by_camera(self, ids: range) -> None:
-        """Note ids that the device numbered and did not deliver."""
-        for device_id in ids:
-            self._append((None, device_id, None, None, None, None, None, None), FrameState.LOST_CAMERA, "")
-
-    def recorded(self, frame: Stamped, pts_us: int, note: str) -> None:
-        """Note a frame that is in the video, and what was repaired."""
-        self._frame(frame, self._video_frames, pts_us, FrameState.RECORDED, note)
-        self._video_frames += 1
-
-    def lost(self, frame: Stamped, state: FrameState) -> None:
-        """Note a frame that was delivered and is not in the video."""
-        self._frame(frame, None, None, state, "")
-
-    def _frame(self, frame: Stamped, video_frame: int | None, pts_us: int | None, state: FrameState, note: str) -> None:
+    def delivered(self, frame: Stamped, state: FrameState) -> None:
+        """Note a frame as it is delivered, and before it what the device numbered and has not delivered."""
+        for device_id in frame.lost:
+            self._row((None, device_id, None, None, None, None), FrameState.LOST_CAMERA, "")
         said = frame.capture
+        if frame.late:  # its row `lost-camera` goes when the tables are merged
+            self.states[FrameState.LOST_CAMERA] -= 1
         times = (said.device_time, frame.captured_ns, said.captured_ns, frame.wall_ns)
-        notes = "; ".join(filter(None, (frame.note, note)))
-        self._append((frame.seq, frame.device_id, *times, video_frame, pts_us), state, notes)
+        self._row((frame.seq, frame.device_id, *times), state, frame.note)
 
-    def _append(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
-        self.states[state] += 1
-        try:
-            self._table.append((*cells, state.value, note, None))  # the pose state is known when the run is over
-        except OSError as error:
-            self.error = error
+    def _row(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
+        # Place and time in the video and the checksum are known later, the pose when the run is over
+        self._append((*cells, None, None, None, state.value, note, None), state)
 
-    def sync(self) -> None:
-        """Bring the rows to the disk."""
-        self._table.sync()
 
-    def close(self) -> None:
-        """Sync and close."""
-        self._table.close()
+class PacketTable(_Table):
+    """Writes `packets.csv`; one thread writes.
+
+    Parameters
+    ----------
+    folder
+        Where to make it.
+
+    Raises
+    ------
+    OSError
+        Where it can't be made; so for `sync` and `close` where it can't be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / PACKETS, PACKET_COLUMNS)
+
+    def recorded(self, seq: int, pts_us: int, crc32: int, note: str) -> None:
+        """Note a frame whose packet was written to the video, and what was repaired."""
+        place = self.states[FrameState.RECORDED]
+        self._append((seq, place, pts_us, f"{crc32:08x}", FrameState.RECORDED.value, note), FrameState.RECORDED)
+
+    def lost(self, seq: int, state: FrameState) -> None:
+        """Note a frame that the encoder or the disk refused, or that had waited too long."""
+        self._append((seq, None, None, None, state.value, ""), state)

@@ -9,12 +9,19 @@ MAX_BACK_US = 1_000_000
 
 
 class PresentationTimes:
-    """Gives each frame its time in the video, microseconds from the first frame, always above the one before."""
+    """Gives each frame its time in the video, microseconds from the first frame, always above the one before.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    tick_us
+        Microseconds that the container counts in, to the nearest: no two frames get a time of the same tick.
+    """
+
+    def __init__(self, tick_us: int = 1) -> None:
+        self._tick_us = tick_us
         self._first_ns: int | None = None
-        self._last_us = -1
-        self._step_us = 1
+        self._last_us = -tick_us
+        self._step_us = tick_us
         self._shift_us = 0  # what repairs have moved the frames by
 
     def next(self, time_ns: int) -> tuple[int, str]:
@@ -36,10 +43,10 @@ class PresentationTimes:
             self._first_ns = time_ns
         pts_us, note = (time_ns - self._first_ns) // 1_000 - self._shift_us, ""
         if pts_us <= self._last_us - MAX_BACK_US:
-            pts_us = self._shifted(pts_us, self._last_us + self._step_us)
+            pts_us = self._shifted(pts_us, self._last_us + max(self._step_us, self._tick_us))
             note = "presentation time repaired: the clock was set back"
-        elif pts_us <= self._last_us:
-            pts_us, note = self._last_us + 1, "presentation time repaired"
+        elif self._ticks(pts_us) <= self._ticks(self._last_us):
+            pts_us, note = (self._ticks(self._last_us) + 1) * self._tick_us, "presentation time repaired"
         elif self._last_us >= 0 and pts_us - self._last_us > MAX_STEP_US:
             pts_us = self._shifted(pts_us, self._last_us + MAX_STEP_US)
             note = "presentation time repaired: pause too long for the container"
@@ -47,6 +54,9 @@ class PresentationTimes:
             self._step_us = pts_us - self._last_us
         self._last_us = pts_us
         return pts_us, note
+
+    def _ticks(self, time_us: int) -> int:
+        return (time_us + self._tick_us // 2) // self._tick_us
 
     def _shifted(self, pts_us: int, to_us: int) -> int:
         self._shift_us += pts_us - to_us

@@ -25,13 +25,15 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
+from posestream.stream.wire.locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.messages import Event, StreamInfo
+from posestream.stream.wire.plugins import Guard
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
 from posestream.stream.wire.tables import FrameState
 
-__all__ = ["CameraRole", "main"]
+__all__ = ["CameraRole", "main", "make_camera", "stream_info"]
 
 SYNC_S = 1.0
 
@@ -59,6 +61,7 @@ class CameraRole:
         self._recorder: Recorder | None = None
         self._keys: Keys | None = None
         self._space: SpaceWatch | None = None
+        self._lock: HeldFile | None = None
         self._synced = 0.0
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
@@ -71,26 +74,12 @@ class CameraRole:
         self._job = job
         self._keys = keys
         guard = backend_guard(job.backend)
-        made = guard.call(
-            "__init__", create_camera, job.camera, job.backend, job.options, Path(job.rig_folder), job.known_keys
-        )
-        self._camera = GuardedCamera(made, guard)
-        if job.view is not None:
-            self._camera = ViewedCamera(self._camera, job.view, job.camera, Path(job.rig_folder))
+        self._camera = make_camera(job, guard)
         camera_format = self._format = self._camera.open()
         if job.recording is not None:
             VideoWriter(None, job.recording, camera_format)
             _check_space(Path(job.folder), job.min_free_bytes, job.stop_free_bytes)
-        info = StreamInfo(
-            camera=job.camera,
-            endpoint="",
-            height=camera_format.height,
-            width=camera_format.width,
-            pixel_format=camera_format.pixel_format,
-            rate_hz=camera_format.rate_hz,
-            truth_names=camera_format.truth_names,
-            sensor=camera_format.sensor,
-        )
+        info = stream_info(job.camera, camera_format)
         self._publisher = Publisher(
             zmq.Context.instance(),
             job.endpoint or local_endpoint(job.camera),
@@ -118,10 +107,11 @@ class CameraRole:
             follower = PoseFollower(context, start.poses, job.session, job.camera, job.window, self._keys)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = writer_lock(folder.parent, f"camera:{job.camera}")
             self._recorder = Recorder(folder, job.recording, camera_format)
             for place in (folder, folder.parent):
                 sync_folder(place)
-        except (OSError, EncoderError) as error:
+        except (OSError, InUseError, EncoderError) as error:
             raise RecordingError(f"camera {job.camera} can't record: {error}") from error
         self._space = SpaceWatch(folder, job.stop_free_bytes)
         for warning in camera_format.warnings:
@@ -196,7 +186,8 @@ class CameraRole:
             values["free_bytes"] = self._space.free_bytes
         if recorder is not None:
             values |= {f"rows_{state}": number for state, number in recorder.states.items()}
-            values |= {"waiting": recorder.waiting, "longest_queue": recorder.longest_queue}
+            values |= {"waiting": recorder.waiting, "waiting_ms": recorder.waiting_ms, "merged": recorder.merged}
+            values |= {"longest_queue": recorder.longest_queue}
             values |= {"longest_queue_bytes": recorder.longest_queue_bytes, "unwritten": recorder.unwritten}
             values["video_bytes"] = recorder.video_bytes
         return {job.camera: values}
@@ -211,12 +202,44 @@ class CameraRole:
             self._recorder.close()
             if self._capture is not None:
                 self._capture.note_refused(self._recorder.states.get(FrameState.ENCODER_ERROR, 0))
+        if self._lock is not None:
+            self._lock.release()
         if self._publisher is not None:
             self._publisher.close()
         if self._recorder is not None:
             self._check(self._recorder)
         if self._capture is not None and self._capture.error is not None:
             raise self._capture.error
+
+
+def make_camera(job: CameraJob, guard: Guard) -> Camera:
+    """Make the camera of a job, with its view, without touching the hardware; its backend is called through the guard.
+
+    Raises
+    ------
+    CameraError
+        The rig has a key or value that it does not know.
+    PluginError
+        The backend did what it must not.
+    """
+    folder = Path(job.rig_folder)
+    made = guard.call("__init__", create_camera, job.camera, job.backend, job.options, folder, job.known_keys)
+    camera = GuardedCamera(made, guard)
+    return camera if job.view is None else ViewedCamera(camera, job.view, job.camera, folder)
+
+
+def stream_info(name: str, camera: CameraFormat) -> StreamInfo:
+    """Say what a camera will publish; the address is not known yet."""
+    return StreamInfo(
+        camera=name,
+        endpoint="",
+        height=camera.height,
+        width=camera.width,
+        pixel_format=camera.pixel_format,
+        rate_hz=camera.rate_hz,
+        truth_names=camera.truth_names,
+        sensor=camera.sensor,
+    )
 
 
 def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:

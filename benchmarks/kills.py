@@ -7,11 +7,10 @@ subscribes to the poses all the while and is the witness of what was published. 
 - every frame that was exposed a second and more before the kill is in a playable video with its row (the simulated
   camera exposes by the clock, so their number is known without asking the tables);
 - every pose that the witness had, published a second and more before the kill, is in `poses.csv`;
-- `verify` proves the session.
+- `verify` finds nothing wrong with the session.
 
 "Before" in the table is a second and more before the kill. The status is 1 where any round was not good. POSIX only.
-The next round's network loads while the last one's session is recovered and verified, which waits some seconds for it
-to be quiet.
+The next round's network loads while the last one's session is recovered and verified.
 """
 
 import argparse
@@ -33,9 +32,10 @@ import psutil
 from report import markdown
 
 from posestream.stream.reconcile import INTERRUPTED
-from posestream.stream.recover import QUIET_S, recover_session
+from posestream.stream.recover import recover_session
 from posestream.stream.verify import verify_session
 from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.locks import writers
 
 ROLES = ("camera", "inference", "poses", "supervisor")
 SETS = [victims for number in range(1, 5) for victims in itertools.combinations(ROLES, number)]
@@ -89,7 +89,7 @@ class Round:
             self._witness = subprocess.Popen(
                 command("subscribe", poses, "--json"), cwd=work, stdout=witnessed, stderr=subprocess.DEVNULL
             )
-        self._killed_ns, self._ended = 0, 0.0
+        self._killed_ns = 0
 
     def environment(self) -> dict[str, str]:
         """Give the environment of the run."""
@@ -103,9 +103,9 @@ class Round:
         return any(path.read_bytes().count(b"\n") > 1 for path in self._work.glob("out/*/top/poses.csv"))
 
     @property
-    def quiet(self) -> bool:
-        """Whether it has ended so long ago that its session may be recovered."""
-        return time.monotonic() - self._ended > QUIET_S + 0.5
+    def over(self) -> bool:
+        """Whether all its processes have ended, so that its session may be recovered."""
+        return not any(writers(session) for session in (self._work / "out").iterdir())
 
     def kill(self) -> None:
         """Let it run for a while, kill, and wait until all its processes have ended."""
@@ -123,7 +123,6 @@ class Round:
         assert not alive, f"{alive} did not end"
         self._witness.kill()
         self._witness.wait()
-        self._ended = time.monotonic()
 
     def _apart_s(self) -> float:
         return self._rng.choice([0.0, self._rng.uniform(0.0, 0.5)])
@@ -142,7 +141,7 @@ class Round:
         """Recover the session if need be, verify it, and hold it against what must be there."""
         [session] = (self._work / "out").iterdir()
         if json.loads((session / "session.json").read_text())["state"] == "recording":
-            while not self.quiet:
+            while not self.over:
                 time.sleep(0.1)
             recover_session(session)
         problems = verify_session(session)["problems"]
@@ -199,7 +198,7 @@ def kill_rounds(
             now = kind(model, killed, rng, Path(name) / str(number))
             try:
                 while not now.began:
-                    if before is not None and before.quiet:
+                    if before is not None and before.over:
                         check(before)
                         before = None
                     time.sleep(0.02)

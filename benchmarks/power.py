@@ -27,8 +27,6 @@ from typing import Any
 
 from kills import ROLES, Round, kill_rounds, report_rounds
 
-from posestream.stream.recover import QUIET_S
-
 PAGE_BYTES = 4096
 HOOK = """
 import json, os, stat, time
@@ -75,7 +73,6 @@ class PowerFailure(Round):
         self._log = _SyncLog(self._work / "syncs.jsonl")
         assert session.name in self._log.names(session.parent), "the name of the session folder was never synced"
         self._taken_bytes = _tear(session, self._log, self._rng)
-        self._ended -= QUIET_S + 1.0
 
     def check(self) -> dict[str, Any]:
         """Recover the session, verify it, and hold it against what must be there."""

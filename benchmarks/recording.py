@@ -38,7 +38,7 @@ from posestream.stream.wire.messages import StreamInfo
 from posestream.stream.wire.sockets import Publisher, local_endpoint
 
 RATE_HZ = 100.0
-SETTINGS = RecordingSettings(codec="libx264", preset="superfast", crf=23.0, threads=1, queue_bytes=2**32)
+SETTINGS = RecordingSettings(codec="libx264", preset="superfast", crf=23.0, threads=1, queue_bytes=2**32, queue_s=3600)
 
 
 class PicturesCamera:

@@ -3,16 +3,25 @@
 Start it before or during `posestream run`; it ends with the session.
 """
 
-import sys
+import argparse
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT, PoseSubscriber
 
-endpoint = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_ENDPOINT
+parser = argparse.ArgumentParser(description="React when a body part enters a zone.")
+parser.add_argument("endpoint", nargs="?", default=DEFAULT_ENDPOINT, help="where poses are published; %(default)s")
+parser.add_argument("bodypart", nargs="?", help="the network's first by default")
+parser.add_argument("--wait", metavar="SECONDS", type=float, default=60, help="for the run; %(default)s")
+given = parser.parse_args()
 LEFT, TOP, RIGHT, BOTTOM = 100, 80, 220, 160  # pixels of the recorded frame
 
-with PoseSubscriber(endpoint, mode="latest") as poses:
-    hello = poses.wait_for_hello(timeout_s=60)
-    part = hello.bodyparts.index(sys.argv[2]) if len(sys.argv) > 2 else 0
+with PoseSubscriber(given.endpoint, mode="latest") as poses:
+    try:
+        hello = poses.wait_for_hello(timeout_s=given.wait)
+    except TimeoutError as error:
+        parser.exit(1, f"{given.endpoint}: {error}\n")
+    if given.bodypart is not None and given.bodypart not in hello.bodyparts:
+        parser.error(f"the network has no {given.bodypart}; it has {', '.join(hello.bodyparts)}")
+    part = hello.bodyparts.index(given.bodypart) if given.bodypart is not None else 0
     inside = False
     for pose in poses:
         x, y, likelihood = pose.keypoints[part]

@@ -1,6 +1,6 @@
 """Draws a session's poses onto frames of its video: python examples/overlay.py SESSION/CAMERA OUT.png [FRAMES]."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import av
@@ -14,15 +14,22 @@ COLOURS = ((60, 76, 231), (219, 152, 52), (18, 156, 243), (113, 204, 46), (182, 
 
 def main() -> None:
     """Write one picture with the frames side by side, two to a row."""
-    folder, out = Path(sys.argv[1]), sys.argv[2]
-    count = int(sys.argv[3]) if len(sys.argv) > 3 else 4
-    table = pd.read_hdf(next(folder.glob("video*.h5")))
+    parser = argparse.ArgumentParser(description="Draw a session's poses onto frames of its video.")
+    parser.add_argument("folder", metavar="SESSION/CAMERA", type=Path, help="a camera's folder in a session's")
+    parser.add_argument("out", metavar="OUT.png", help="the picture to write")
+    parser.add_argument("count", metavar="FRAMES", type=int, nargs="?", default=4, help="how many; %(default)s")
+    given = parser.parse_args()
+    folder, out, count = given.folder, given.out, max(2, given.count)
+    tables, videos = sorted(folder.glob("video*.csv")), sorted(folder.glob("video.m*"))
+    if not tables or not videos:
+        parser.error(f"{folder} has no video with DeepLabCut's files; name the camera's folder in a session")
+    table = pd.read_csv(tables[0], header=[0, 1, 2], index_col=0)
     parts = list(dict.fromkeys(table.columns.get_level_values("bodyparts")))
     poses = table.to_numpy().reshape(len(table), -1, 3)
     posed = np.flatnonzero(~np.isnan(poses[:, 0, 0]))
     chosen = set(posed[np.linspace(0, len(posed) - 1, count).astype(int)].tolist())
     tiles = []
-    with av.open(str(next(folder.glob("video.m*")))) as video:
+    with av.open(str(videos[0])) as video:
         for number, frame in enumerate(video.decode(video=0)):
             if number not in chosen:
                 continue

@@ -13,7 +13,7 @@ Frames whose three channels are equal are run as `gray8`, as those of a grey cam
 import hashlib
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from posestream.inference.engine import Engine
 from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.video_file import why_unreadable
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
 
@@ -106,7 +107,7 @@ def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: s
                     frame = cv2.applyColorMap(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLORMAP_JET)[..., ::-1]
                 yield frame.astype(np.uint8, copy=False)
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise ModelError(f"{video} cannot be read as a video: {error}.") from error
+        raise ModelError(f"{video}: {why_unreadable(video, error)}") from error
 
 
 def read_recorded(path: Path, video: Path | None) -> Recorded:
@@ -157,8 +158,14 @@ def _frames_of(path: Path, video: Path, content: dict[str, NDArray[Any]]) -> Fra
     return np.stack(frames)
 
 
-def run_batches(engine: Engine, frames: Frames, pixel_format: PixelFormat, batch_size: int) -> tuple[Poses, float]:
-    """Run frames in batches after warming up.
+def run_batches(
+    engine: Engine,
+    frames: Frames,
+    pixel_format: PixelFormat,
+    batch_size: int,
+    show: Callable[[int, float], None] = lambda _done, _seconds: None,
+) -> tuple[Poses, float]:
+    """Run frames in batches after warming up; `show` is called after each with the frames done, and the seconds.
 
     Returns
     -------
@@ -167,11 +174,12 @@ def run_batches(engine: Engine, frames: Frames, pixel_format: PixelFormat, batch
     """
     rest = len(frames) % batch_size
     engine.prepare(frames.shape[1], frames.shape[2], pixel_format, {min(batch_size, len(frames)), rest} - {0})
-    poses = []
-    began = time.perf_counter()
+    poses, seconds = [], 0.0
     for first in range(0, len(frames), batch_size):
+        ran = time.perf_counter()
         poses.append(engine.run(frames[first : first + batch_size], pixel_format))
-    seconds = time.perf_counter() - began
+        seconds += time.perf_counter() - ran
+        show(first + len(poses[-1]), seconds)
     return np.concatenate(poses).astype(np.float64), len(frames) / seconds
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from posestream.inference.bundle import UNITS, ModelBundle
 from posestream.inference.errors import ModelError
 from posestream.inference.pose_config import CONFIG_FILE, SUPPORTED, describe, read_config
+from posestream.inference.quiet import import_tensorflow
 from posestream.inference.slim import build_bundle, wanted_variables
 
 __all__ = ["find_snapshot", "read_train_folder"]
@@ -64,8 +65,7 @@ def find_snapshot(folder: Path, name: str | None) -> Path:
 
 def _read_variables(prefix: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.floating]]:
     """Read the variables, after checking that all are there with the shapes they must have."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()

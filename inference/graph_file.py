@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from posestream.inference.errors import ModelError
+from posestream.inference.quiet import import_tensorflow
 
 __all__ = ["check_graph", "cut_graph", "heads", "parse_graph", "uses_batch_statistics"]
 
@@ -44,6 +45,7 @@ def parse_graph(content: bytes, where: str) -> Any:
     ModelError
         It is none; `where` says in the message which file that is.
     """
+    import_tensorflow()
     from google.protobuf.message import DecodeError
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
@@ -176,8 +178,7 @@ def _check_constants(graph: Any, where: str, *, parts: int, locref: bool) -> Non
 
 def _check_wiring(graph: Any, where: str) -> None:
     """Let TensorFlow read the graph and infer its shapes, which runs nothing."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     try:
         with tf.Graph().as_default():
             tf.graph_util.import_graph_def(graph, name="")

@@ -1,6 +1,6 @@
 """Load a model from wherever it lies: a bundle, or straight away what DeepLabCut leaves behind."""
 
-import os
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +14,12 @@ from posestream.inference.checkpoint import find_snapshot, read_train_folder
 from posestream.inference.errors import ModelError
 from posestream.inference.frozen_graph import find_graph, read_export_folder
 from posestream.inference.pose_config import CONFIG_FILE
-from posestream.inference.project_files import PROJECT_FILE, newest_train_folder, project_files
+from posestream.inference.project_files import PROJECT_FILE, is_project, newest_train_folder, project_files, untrained
 from posestream.inference.torch_config import TORCH_CONFIG_FILE
 from posestream.inference.torch_snapshot import find_torch_snapshot, read_torch_export, read_torch_snapshot
+from posestream.stream.wire.wording import near
 
-__all__ = ["load_model"]
+__all__ = ["check_source", "load_model"]
 
 SUPPORTED = (
     f"A model is a bundle (a folder with {MODEL_FILE}), or what DeepLabCut leaves: a project (with {PROJECT_FILE}), a "
@@ -37,6 +38,23 @@ class _Source:
     files: tuple[Path, ...]
     """All that its content comes from."""
     read: Callable[[], ModelBundle]
+
+
+def check_source(source: str | Path) -> None:
+    """See that something lies there that `load_model` would take for a model, without reading it.
+
+    Raises
+    ------
+    ModelError
+        As `load_model`, but for what is damaged.
+    """
+    path = find_model(source)
+    if not (path / MODEL_FILE).exists():
+        _find_source(path)
+
+
+def _find_source(path: Path) -> _Source:
+    return _locate_in(path) if path.is_dir() else _locate(path)
 
 
 def load_model(source: str | Path) -> ModelBundle:
@@ -62,11 +80,10 @@ def load_model(source: str | Path) -> ModelBundle:
     ModelError
         Nothing is there, or it is damaged, or it is not one of these.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its greeting would stand above every answer of ours
     path = find_model(source)
     if (path / MODEL_FILE).exists():
         return ModelBundle.load(path)
-    found = _locate_in(path) if path.is_dir() else _locate(path)
+    found = _find_source(path)
     return cached(found.files, found.read)
 
 
@@ -78,7 +95,8 @@ def _locate(path: Path) -> _Source:
     if not path.exists() and path.with_name(f"{path.name}.pt").is_file():
         path = path.with_name(f"{path.name}.pt")
     if not path.exists():
-        raise ModelError(f"No such model: {path}. {SUPPORTED}.")
+        meant = _meant(path)
+        raise ModelError(f"No such model: {path}{meant}{'' if meant else f'. {SUPPORTED}.'}")
     if path.suffix == ".pt":
         return _torch_file(path)
     if path.suffix == ".pb":
@@ -102,6 +120,8 @@ def _locate_in(folder: Path) -> _Source:
     exports = sorted(folder.glob("*.pt"))
     if len(exports) == 1:
         return _torch_file(exports[0])
+    if is_project(folder):
+        raise untrained(folder)
     raise ModelError(f"{folder} is not a model that this version can run: {_what_is_in(folder)}. {SUPPORTED}.")
 
 
@@ -132,6 +152,14 @@ def _torch_file(path: Path) -> _Source:
 def _read_archive(path: Path) -> ModelBundle:
     with unpacked(path) as folder:
         return read_export_folder(folder, home=path.parent)
+
+
+def _meant(path: Path) -> str:
+    """Give the name that was probably meant: of a network that comes with posestream, or of what lies there."""
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = [other.name for other in path.parent.iterdir()]
+    return near(path.name, [*bundled_networks(), *beside])
 
 
 def _kind_of_file(path: Path) -> str:

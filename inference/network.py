@@ -27,6 +27,7 @@ from posestream.inference.bundle import GROUP_NORM_EPSILON, GROUPS, UNITS, Model
 from posestream.inference.decoder import decode_graph
 from posestream.inference.errors import ModelError
 from posestream.inference.graph_file import heads, parse_graph
+from posestream.inference.quiet import import_keras
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["Policy", "Precision", "build_network", "decode_maps"]
@@ -73,8 +74,7 @@ def build_network(
     ModelError
         A frozen graph was asked for in another precision than float32, or on another backend than TensorFlow.
     """
-    import keras
-
+    keras = import_keras()
     spec = bundle.spec
     channels = 1 if pixel_format == "gray8" else 3
     frames = keras.Input((height, width, channels), dtype="uint8", name="frames")

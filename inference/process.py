@@ -20,6 +20,7 @@ from posestream.inference.bundled import find_model
 from posestream.inference.engine import Engine, Shape
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
+from posestream.inference.expected import common_batch, measure_expected
 from posestream.inference.following import FollowSettings
 from posestream.inference.models import load_model
 from posestream.inference.pipeline import Pipeline
@@ -34,7 +35,7 @@ from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import RECONNECT_S, EndpointError
 
-__all__ = ["InferenceRole", "main"]
+__all__ = ["InferenceRole", "main", "prepare_engine"]
 
 CONNECT_S = 10.0
 TELL_S = 1.0
@@ -88,8 +89,9 @@ class InferenceRole:
         # On Linux engines count the cores that they may run on, on Windows those that there are
         threads = job.threads or (len(cpus) if cpus is not None else None)
         engine = open_engine(bundle, job.engine, job.precision, threads)
-        self._engine_name, self._windows = engine.name, _prepare(engine, job)
+        self._engine_name, self._windows = engine.name, prepare_engine(engine, job)
         warm_up_s = time.monotonic() - began
+        expected = measure_expected(engine, job)
         self._wait_for_cameras(self._receiver, job)
         # Readers that wait for the poses try again now and then; they are to see the first one, too.
         time.sleep(max(0.0, began + 2 * RECONNECT_S - time.monotonic()))
@@ -102,6 +104,7 @@ class InferenceRole:
             "precision": engine.precision,
             "engine_reason": engine.reason,
             "warm_up_s": round(warm_up_s, 2),
+            "expected": msgspec.to_builtins(expected),
         }
         if cpus is not None:
             details |= {"cpus": cpus, "threads": threads}
@@ -199,9 +202,20 @@ class InferenceRole:
             raise self._pipeline.error
 
 
-def _prepare(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun]:
-    """Compile and warm up all that the streams can ask; gives what follows the animals, where the job says how."""
-    sizes, windows = _batch_sizes(job), {}
+def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun]:
+    """Compile and warm up for every frame that the streams can bring.
+
+    Returns
+    -------
+    dict
+        By frame size and pixel format, what runs windows that follow the animals, where the job says so.
+
+    Raises
+    ------
+    ModelError
+        The engine can't run such frames, or no window lies in them.
+    """
+    sizes, windows = sorted({1, common_batch(job)}), {}
     for shape in sorted({(info.height, info.width, info.pixel_format) for info in job.streams}):
         if job.window is None:
             engine.prepare(*shape, batch_sizes=sizes)
@@ -219,12 +233,6 @@ def _prepare(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun]:
         windows[shape] = WindowedRun(engine, settings, width, height, sizes[-1])
         windows[shape].prepare(pixel_format)
     return windows
-
-
-def _batch_sizes(job: InferenceJob) -> list[int]:
-    """Sizes to warm up: those that will be common."""
-    most = job.batch_size if job.mode == "every-frame" else min(job.batch_size, len(job.streams))
-    return sorted({1, most})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,8 +12,18 @@ import msgspec
 import yaml
 
 from posestream.inference.errors import ModelError
+from posestream.stream.wire.wording import quoted
 
-__all__ = ["PROJECT_FILE", "Training", "find_skeleton", "load_yaml", "newest_train_folder", "project_files"]
+__all__ = [
+    "PROJECT_FILE",
+    "Training",
+    "find_skeleton",
+    "is_project",
+    "load_yaml",
+    "newest_train_folder",
+    "project_files",
+    "untrained",
+]
 
 PROJECT_FILE = "config.yaml"
 
@@ -134,6 +144,21 @@ def find_skeleton(folder: Path, bodyparts: Sequence[str]) -> list[tuple[str, str
     return []
 
 
+def is_project(folder: Path) -> bool:
+    """Say whether a folder is one of DeepLabCut's projects: it has a `config.yaml` with DeepLabCut's keys."""
+    try:
+        msgspec.convert(load_yaml(folder / PROJECT_FILE), _Project)
+    except (ModelError, msgspec.ValidationError):
+        return False
+    return True
+
+
+def untrained(project: Path) -> ModelError:
+    """Make the error of a project that has no network yet."""
+    command = f"posestream train {quoted(project)} --output {quoted(f'{project.name}-network')}"
+    return ModelError(f"{project} is a DeepLabCut project, but there is no trained network here. Train one: {command}")
+
+
 def newest_train_folder(project: Path) -> Path:
     """Train folder of a project's highest iteration and, within it, highest shuffle that has a snapshot.
 
@@ -157,5 +182,5 @@ def newest_train_folder(project: Path) -> Path:
             if training is not None and training.iteration is not None and any(train.glob(snapshots)):
                 ranked.append((training.iteration, kind == engine, training.shuffle or 0, train))
     if not ranked:
-        raise ModelError(f"{project} is a DeepLabCut project, but none of its networks has a snapshot yet. Train one.")
+        raise untrained(project)
     return max(ranked)[-1]

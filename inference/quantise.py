@@ -21,6 +21,7 @@ from posestream.inference.check import shrunk
 from posestream.inference.errors import ModelError
 from posestream.inference.openvino_engine import OpenVinoEngine
 from posestream.inference.openvino_graph import import_openvino, read_graph, unreported
+from posestream.stream.wire.video_file import why_unreadable
 
 __all__ = ["Deviation", "deviation", "quantise", "spread_frames"]
 
@@ -139,7 +140,7 @@ def spread_frames(video: Path, number: int, size: tuple[int, int] | None) -> Fra
         with av.open(str(video)) as container:
             found = list(_spread(container, number, size))
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise ModelError(f"{video} cannot be read as a video: {error}.") from error
+        raise ModelError(f"{video}: {why_unreadable(video, error)}") from error
     if len(found) < 2:
         raise ModelError(f"{video} has {len(found)} frames to choose from, or does not say how long it is.")
     return np.stack(found)

@@ -12,6 +12,7 @@ from posestream.inference.bundle import ModelBundle
 from posestream.inference.engine import Precision, Prepared, Shape
 from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
+from posestream.inference.quiet import import_keras, import_tensorflow
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
 __all__ = ["TensorFlowEngine", "start_tensorflow", "tensorflow_gpus"]
@@ -103,11 +104,9 @@ class TensorFlowEngine:
 
 def start_tensorflow(threads: int | None) -> Any:
     """Import TensorFlow and Keras with the settings that must be made before their import or first use."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its greeting would stand above every answer of ours
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        import keras
-        import tensorflow as tf
+        keras, tf = import_keras(), import_tensorflow()
     except ImportError as error:
         raise ModelError(
             f"TensorFlow cannot be imported: {error}. Install posestream again in this environment."

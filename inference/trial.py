@@ -1,27 +1,30 @@
-"""`python -m posestream.inference.trial [MODEL]`: which engines run here, and how fast, as JSON.
+"""`python -m posestream.inference.trial`: which engines run here, and how fast, as JSON.
 
-A process of its own: an engine whose library crashes on this machine takes nothing else with it.
+Where a job of inference comes on stdin, as JSON, its model is tried, and then what it asks for, on the frames that its
+cameras will publish. A process of its own: an engine whose library crashes on this machine takes nothing else with it.
 """
 
 import logging
-import os
 import sys
-import tempfile
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
-from posestream.inference.cache import CACHE_VARIABLE
+from posestream.inference.bundle import ModelBundle
+from posestream.inference.bundled import bundled_networks, find_model
 from posestream.inference.check import run_batches
 from posestream.inference.engine import Precision
 from posestream.inference.engines import engine_names, open_engine
 from posestream.inference.errors import ModelError
+from posestream.inference.expected import Expected, measure_expected
 from posestream.inference.models import load_model
+from posestream.inference.process import prepare_engine
+from posestream.stream.wire.jobs import InferenceJob
 
-__all__ = ["Trial", "main", "try_engines"]
+__all__ = ["Trial", "Trials", "main", "try_engines"]
 
-HEIGHT, WIDTH, FRAMES = 240, 320, 16
+HEIGHT, WIDTH, FRAMES = 240, 320, 8
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 
 
@@ -36,6 +39,27 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Why `auto` takes it; empty where it does not."""
     error: str = ""
     """Why it can't be used; empty where it can."""
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True):
+    """What the job's own engine did on the job's own frames, named as inference names it when it is armed."""
+
+    model: dict[str, str]
+    engine: str
+    precision: str
+    expected: dict[str, Expected]
+
+
+class Trials(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engines did."""
+
+    model: str = ""
+    """Name of the network."""
+    trials: list[Trial]
+    details: Details | None = None
+    """None where there was no job, or its engine can't run."""
+    error: str = ""
+    """Why the model or the job's engine can't be used; empty where they can."""
 
 
 def try_engines(bundle: ModelBundle) -> list[Trial]:
@@ -61,40 +85,41 @@ def try_engines(bundle: ModelBundle) -> list[Trial]:
     return trials
 
 
-def random_bundle() -> ModelBundle:
-    """Make a ResNet-50 of the usual size whose weights mean nothing: good for timing alone."""
-    spec = ModelSpec(
-        name="random",
-        net_type="resnet_50",
-        bodyparts=("snout", "leftear", "rightear", "tailbase"),
-        stride=8,
-        locref_stdev=7.2801,
-        location_refinement=True,
-        mean_pixel=(123.68, 116.779, 103.939),
-        scorer="random",
-        source=ModelSource(kind="random"),
-    )
-    rng = np.random.default_rng(0)
-    shapes = expected_tensors(spec)
-    weights = {name: rng.normal(0, 0.01, shape).astype(np.float32) for name, shape in shapes.items()}
-    return ModelBundle(spec, weights)
+def try_job(bundle: ModelBundle, job: InferenceJob) -> Details:
+    """Prepare an engine as the job asks, and measure what to expect of it.
+
+    Raises
+    ------
+    ModelError
+        It can't run so here.
+    """
+    engine = open_engine(bundle, job.engine, job.precision, job.threads or len(job.cpus) or None)
+    prepare_engine(engine, job)
+    expected = measure_expected(engine, job)
+    name = bundle.spec.name
+    return Details(model={"name": name}, engine=engine.name, precision=engine.precision, expected=expected)
+
+
+def run_trials(job: InferenceJob | None) -> Trials:
+    """Try the engines with the job's model, or with one that comes with the package."""
+    try:
+        bundle = load_model(find_model(job.model, Path(job.rig_folder)) if job is not None else bundled_networks()[0])
+    except ModelError as error:
+        return Trials(trials=[], error=str(error))
+    trials = try_engines(bundle)
+    try:
+        details = try_job(bundle, job) if job is not None and job.streams else None
+    except ModelError as error:
+        return Trials(model=bundle.spec.name, trials=trials, error=str(error))
+    return Trials(model=bundle.spec.name, trials=trials, details=details)
 
 
 def main() -> None:
-    """Print the trials; an error of the model that the command line names stands in each."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Print the trials."""
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        try:
-            if len(sys.argv) > 1:
-                bundle = load_model(sys.argv[1])
-            else:
-                os.environ[CACHE_VARIABLE] = folder  # nobody will ask for this network again
-                bundle = random_bundle()
-            trials = try_engines(bundle)
-        except ModelError as error:
-            trials = [Trial(engine="auto", precision="auto", error=str(error))]
-    sys.stdout.buffer.write(msgspec.json.encode(trials))
+    given = sys.stdin.buffer.read()
+    job = msgspec.json.decode(given, type=InferenceJob) if given else None
+    sys.stdout.buffer.write(msgspec.json.encode(run_trials(job)))
 
 
 if __name__ == "__main__":

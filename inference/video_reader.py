@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import VideoError
+from posestream.stream.wire.video_file import why_unreadable
 
 __all__ = ["VideoReader"]
 
@@ -58,8 +59,7 @@ class VideoReader:
         try:
             self._container = av.open(str(path))
         except (av.error.FFmpegError, OSError) as error:
-            reason = error.strerror if isinstance(error, FileNotFoundError) else f"it can't be read as a video: {error}"
-            raise VideoError(f"{path}: {reason}") from error
+            raise VideoError(f"{path}: {why_unreadable(path, error)}") from error
         try:
             self._open()
         except BaseException:

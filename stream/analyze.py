@@ -8,7 +8,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,8 @@ from posestream.inference.models import load_model
 from posestream.inference.video_reader import VideoReader
 from posestream.inference.windows import WindowedRun
 from posestream.stream.deeplabcut_files import Analysis, write_deeplabcut_files
-from posestream.stream.lock import InUseError, file_lock
+from posestream.stream.lock import InUseError, file_lock, refuse_live, session_lock
+from posestream.stream.manifest import ManifestError, compare, read_manifest, renew_entries
 from posestream.stream.partial_poses import PartialPoses, is_of
 from posestream.stream.progress import Progress
 
@@ -36,6 +37,8 @@ __all__ = ["Analyses", "AnalyzeError", "AnalyzeSettings", "find_videos"]
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 """What is taken for a video in a folder; a file that is named may have any ending."""
 SYNC_S = 1.0
+RESULTS = (".h5", ".csv", "_meta.pickle", ".partial")
+"""Endings of what an analysis leaves."""
 
 
 class AnalyzeError(Exception):
@@ -122,10 +125,23 @@ class Analyses:
         self._show, self._tell = show, tell
         self._stopping = threading.Event()
         self._opened: Engine | None = None
+        self._loading = False
+
+    @property
+    def loading(self) -> bool:
+        """Whether the network is being loaded or compiled, and no pose waits to be kept."""
+        return self._loading
 
     def stop(self) -> None:
-        """End early, after the batch that the engine is at; what was computed is kept."""
+        """End early, after the batch that the engine is at; what was computed is kept.
+
+        As the handler of a signal it ends the loading of a network, too, by raising `KeyboardInterrupt` in the main
+        thread; `run` takes that for an end like any other.
+        """
+        again = self._stopping.is_set()
         self._stopping.set()
+        if self._loading and not again and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
 
     def run(self) -> dict[str, Any]:
         """Analyse the videos; one that can't be read does not keep the others from it.
@@ -144,11 +160,15 @@ class Analyses:
             The model can't be read.
         """
         try:
+            self._loading = True
             bundle = load_model(self._settings.model)
+            self._loading = False
             if self._settings.output is not None:
                 self._settings.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AnalyzeError(f"{error.filename}: {error.strerror}") from error
+        except KeyboardInterrupt:
+            raise AnalyzeError("interrupted while the network was loading; nothing was computed") from None
         done = [self._try(number, video, bundle) for number, video in enumerate(self._videos, start=1)]
         return {
             "model": bundle.spec.name,
@@ -166,17 +186,28 @@ class Analyses:
             return about | {"state": "stopped"}
         base = (self._settings.output or video.parent) / f"{video.stem}{bundle.spec.scorer}"
         table, partial = (base.with_name(f"{base.name}{ending}") for ending in (".h5", ".partial"))
+        session = video.resolve().parent.parent
         try:
+            refuse_live(session)
             if table.exists() and not self._settings.overwrite and not self._cut_off(partial, video, bundle):
                 return about | {"state": "skipped", "files": [str(table)]}
             lock = partial.with_name(f"{partial.name}.lock")
             with file_lock(lock, f"{video} is being analysed by another posestream"), VideoReader(video) as reader:
                 name = video.name if len(self._videos) == 1 else f"{video.name} ({number} of {len(self._videos)})"
-                return about | self._analyse(name, video, reader, partial, bundle)
-        except (VideoError, ModelError, InUseError) as error:
+                inside = base.parent.resolve().is_relative_to(session) and (session / "session.json").exists()
+                with _under_manifest(session if inside else None, video, base) as odd:
+                    done = self._analyse(name, video, reader, partial, bundle)
+                return about | done | {"problem": "; ".join(filter(None, (*odd, done["problem"])))}
+        except (VideoError, ModelError, InUseError, ManifestError) as error:
             problem = str(error) if str(video) in str(error) else f"{video}: {error}"
         except OSError as error:
             problem = f"{video} can't be analysed: {error}"
+        except KeyboardInterrupt:
+            if not self._stopping.is_set():
+                raise
+            return about | {"state": "stopped"}
+        finally:
+            self._loading = False
         return about | {"state": "failed", "problem": problem}
 
     def _cut_off(self, partial: Path, video: Path, bundle: "ModelBundle") -> bool:
@@ -206,6 +237,7 @@ class Analyses:
             from posestream.inference.engines import open_engine
 
             self._tell("loading the network")
+            self._loading = True
             asked = self._settings
             self._opened = open_engine(bundle, asked.engine, asked.precision, asked.threads)
         return self._opened
@@ -225,9 +257,11 @@ class Analyses:
         )
         try:
             if poses.kept:
-                self._tell(f"{name}: going on behind {poses.kept} frames")
+                self._tell(f"{name}: resuming after {poses.kept} frames")
             if poses.replaces:
-                self._tell(f"{name}: beginning anew, as what was kept is of another video, network or settings")
+                self._tell(
+                    f"{name}: starting again, as the poses kept so far are of another video, network or settings"
+                )
             began = time.monotonic()
             whole = self._estimate(name, reader, engine, poses, windows)
             seconds = time.monotonic() - began
@@ -264,13 +298,41 @@ class Analyses:
         began = synced = time.monotonic()
         with contextlib.closing(work):
             for values in work:
+                self._loading = False  # the first batch waits until the network is compiled for it
                 poses.append(values)
                 now = time.monotonic()
                 missing = max(reader.expected - poses.kept, 0)
-                self._show(Progress(name, poses.frames - poses.kept, missing, now - began))
+                self._show(Progress(name, poses.frames - poses.kept, missing, now - began, before=poses.kept))
                 if now - synced > SYNC_S:
                     poses.sync()
                     synced = now
                 if self._stopping.is_set():
                     return False
         return True
+
+
+@contextlib.contextmanager
+def _under_manifest(session: Path | None, video: Path, base: Path) -> Iterator[list[str]]:
+    """Renew a session's manifest for the results that the block writes; gives what was not as it says, a sentence each.
+
+    Parameters
+    ----------
+    session
+        The session's folder; none where the results lie in no session.
+    video
+        The video.
+    base
+        Where the results lie, without their endings.
+    """
+    manifest = read_manifest(session) if session is not None else None
+    if session is None or manifest is None:
+        yield []
+        return
+    results = [base.with_name(f"{base.name}{ending}").resolve() for ending in RESULTS]
+    names = [path.relative_to(session).as_posix() for path in (video.resolve(), *results)]
+    found = compare(session, manifest, only=names)
+    try:
+        yield found.without(names[1:]).sentences()
+    finally:
+        with session_lock(session):
+            renew_entries(session, results, "analyze", found.all)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from posestream.inference.bundled import bundled_networks, find_model
 from posestream.inference.video_batches import VideoBatches
 from posestream.stream.closing import close_camera, read_camera
-from posestream.stream.lock import session_lock
+from posestream.stream.lock import refuse_live, session_lock
+from posestream.stream.manifest import Renewal
 from posestream.stream.progress import Progress
 from posestream.stream.session import write_json
 from posestream.stream.tables import number_runs, read_backfilled
@@ -73,6 +74,8 @@ class Backfill:
         Called after every batch.
     tell
         Called with what is being done now.
+    supervised
+        Whether the supervisor does this as a part of the run: it holds its lock, and writes the manifest afterwards.
     """
 
     def __init__(
@@ -84,11 +87,14 @@ class Backfill:
         batch_size: int | None = None,
         show: Callable[[Progress], None] = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
+        supervised: bool = False,
     ) -> None:
+        self._supervised = supervised
         self._folder, self._model, self._camera, self._batch_size = folder, model, camera, batch_size
         self._show, self._tell = show, tell
         self._stopping = threading.Event()
         self._session: dict[str, Any] = {}
+        self._renewal: Renewal | None = None
 
     def stop(self) -> None:
         """End early, after the batch that the engine is at; what was computed is kept and the tables are closed."""
@@ -110,18 +116,24 @@ class Backfill:
         NoSessionError
             Where the folder is no session.
         InUseError
-            Where another process changes the session.
+            Where the session is still being recorded, or another process changes it.
+        ManifestError
+            Where its manifest can't be read.
         OSError, ValueError
             Where a table or `session.json` can't be read or written.
         """
         began = time.monotonic()
-        self._check(load_session(self._folder))
-        with session_lock(self._folder):
+        session = load_session(self._folder)
+        refuse_live(self._folder, supervised=self._supervised)
+        self._check(session)
+        with session_lock(self._folder, supervised=self._supervised):
             self._session = load_session(self._folder)  # somebody may have ended his work on it only now
             every = [self._look(name) for name in self._names()]
             cameras = [camera for camera in every if self._camera in (None, camera.name)]
             problems: list[str] = []
             missing = any(len(camera.wanted) for camera in cameras)
+            if (missing or backfill_was_cut_off(self._session)) and not self._supervised:
+                problems += self._look_at_manifest()
             if missing:
                 self._tell("loading the network")
                 engine = self._engine()
@@ -129,9 +141,12 @@ class Backfill:
                     problems += self._backfill(camera, engine)
             if missing or backfill_was_cut_off(self._session):
                 self._tell("writing the results")
+                self._begin()
                 closed = {camera.name: self._close(camera) for camera in cameras}
                 others = sum(len(camera.wanted) for camera in every if camera not in cameras)
                 self._end(closed, others, problems)
+                if self._renewal is not None:
+                    self._renewal.finish()
             else:
                 closed = {camera.name: {"backfilled": 0, "without_pose": 0} for camera in cameras}
         return {
@@ -144,6 +159,22 @@ class Backfill:
             "problems": problems,
             "cameras": closed,
         }
+
+    def _look_at_manifest(self) -> list[str]:
+        """See whether the session is as it was when it was closed, as far as its manifest tells; gives what is not."""
+
+        def show(_done: int, _total: int) -> None:
+            if self._stopping.is_set():
+                raise BackfillError("stopped before anything was changed")
+
+        self._tell("checking the session against its manifest")
+        self._renewal = Renewal(self._folder, "backfill", show)
+        return self._renewal.problems
+
+    def _begin(self) -> None:
+        """Say in the manifest that files are written now."""
+        if self._renewal is not None:
+            self._renewal.begin()
 
     def _check(self, session: dict[str, Any]) -> None:
         if session["state"] == "recording":
@@ -200,6 +231,7 @@ class Backfill:
             "precision": engine.precision,
         }
         self._session["backfill"] = before | about
+        self._begin()
         write_json(self._folder / "session.json", self._session)
         return engine
 

@@ -37,7 +37,7 @@ class BackfillRole:
         """Take in what to do."""
         if not isinstance(job, BackfillJob):
             raise TypeError(f"a backfill was given a {type(job).__name__}")
-        self._backfill = Backfill(Path(job.folder), show=self._take)
+        self._backfill = Backfill(Path(job.folder), show=self._take, supervised=True)
         return Armed()
 
     def start(self, start: Start) -> None:  # noqa: ARG002 - there is no pose stream any more

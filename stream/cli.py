@@ -1,8 +1,10 @@
 """The command line. Everything heavy is imported by the command that needs it, so that help comes at once."""
 
+import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,6 +34,7 @@ class _Commands(click.Group):
             sys.stderr.close()
             sys.exit(OK)
         except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
             sys.exit(FAILED)
         except Exception as error:
             if ctx.params.get("debug"):
@@ -40,23 +43,46 @@ class _Commands(click.Group):
             sys.exit(FAILED)
 
 
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that works in libraries for seconds answer Ctrl-C at once, and end soon."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        from posestream.stream.ctrl_c import answer_interrupts
+
+        def tell(text: str) -> None:
+            click.echo(text, err=True)
+
+        try:
+            with answer_interrupts(lambda: "interrupted; ending", tell, busy=lambda: True):
+                command(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.exit(FAILED)
+
+    return wrapped
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="posestream")
-def main(debug: bool) -> None:  # noqa: ARG001 - `_Commands` reads it
+def main(debug: bool) -> None:
     """Record lab cameras with H.264 and stream DeepLabCut poses at the same time.
 
     Exit status: 0 as asked, 1 the work failed or data was lost, 2 wrong use.
     """
+    if debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")  # else `posestream.inference` keeps TensorFlow quiet
     hangup_is_interrupt()
 
 
 @main.command()
 @click.argument("rig_file", metavar="RIG.toml", type=click.Path(path_type=Path))
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
-@click.option("--model", type=click.Path(path_type=Path), help="Model to run instead of the rig's.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the rig for this run.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder that the session folder goes into.")
+@click.option("--model", type=click.Path(path_type=Path), help="Network to run instead of the rig's.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the rig for this run; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def run(
     rig_file: Path,
@@ -66,7 +92,10 @@ def run(
     changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run a rig: record its cameras and stream poses, until Ctrl-C or the end."""
+    """Record a rig's cameras and stream poses.
+
+    It runs until Ctrl-C, --seconds, or the end of all cameras.
+    """
     from posestream.stream.rig import RigError, load_rig
 
     if model is not None:
@@ -79,12 +108,21 @@ def run(
 
 
 @main.command()
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
-@click.option("--model", type=click.Path(path_type=Path), help="Another model than the demo's.")
+@click.option(
+    "--seconds",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long to record.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder that the session folder goes into.")
+@click.option("--model", type=click.Path(path_type=Path), help="Network to run instead of the demo's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def demo(seconds: float, output: Path | None, model: Path | None, as_json: bool) -> None:
-    """Record and track a synthetic mouse: no camera, screen or GPU needed."""
+    """Record and track a simulated mouse.
+
+    It needs no camera, screen or GPU.
+    """
     from posestream.stream.demo import DEMO_MODEL, demo_rig
 
     _run(demo_rig(_named(model) if model is not None else DEMO_MODEL), Path.cwd(), seconds, output, as_json)
@@ -93,14 +131,22 @@ def demo(seconds: float, output: Path | None, model: Path | None, as_json: bool)
 @main.command()
 @click.argument("endpoint", default="tcp://127.0.0.1:5557")
 @click.option("--camera", help="One camera only.")
-@click.option("--latest", is_flag=True, help="Pass over poses that are not the newest.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON line for each pose instead of a table.")
-@click.option("--events", is_flag=True, help="With --json: a line for each event, too.")
-@click.option("--follow", is_flag=True, help="Go on with the next session when one ends.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for a pose.")
-@click.option("--keys", type=click.Path(path_type=Path), help="Folder of keys, for another machine.")
+@click.option("--latest", is_flag=True, help="Show the newest pose only; older ones are skipped.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each pose instead of a table.")
+@click.option("--events", is_flag=True, help="With --json: also print a line for each event.")
+@click.option("--follow", is_flag=True, help="When a session ends, wait for the next one.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Give up after this many seconds without a pose; by default, never.",
+)
+@click.option("--keys", type=click.Path(path_type=Path), help="Folder of keys, for poses from another machine.")
 def subscribe(**options: Any) -> None:
-    """Show live poses from ENDPOINT: a table, or JSON lines."""
+    """Show live poses as a table or JSON lines.
+
+    ENDPOINT is where a run publishes its poses, tcp://127.0.0.1:5557 by default.
+    """
     from posestream.stream.live import SubscribeError, show_poses
 
     try:
@@ -137,7 +183,7 @@ def join(role: str, control: str, keys: Path | None, wait_s: float) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def keys(folder: Path) -> None:
-    """Make a folder of keys, for rigs that span machines."""
+    """Make a folder of keys, for a rig on several machines."""
     from posestream.stream.wire.keys import KeysError, create_keys
 
     try:
@@ -154,36 +200,49 @@ def keys(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
+    from posestream.stream.display import TerminalDisplay
+    from posestream.stream.lost import say_lost
+    from posestream.stream.progress import reading
     from posestream.stream.verify import NoSessionError, verify_session
 
     try:
-        found = verify_session(session)
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            found = verify_session(session, reading("files", display.progress))
     except NoSessionError as error:
         _fail(str(error), WRONG_USE)
     if as_json:
         click.echo(json.dumps(found))
     else:
         for camera, counts in found["cameras"].items():
+            lost = counts.pop("lost", None)
             click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+            if lost is not None:
+                click.echo(f"camera {camera}: {say_lost(lost)}")
         for problem in found["problems"]:
             click.echo(f"problem: {problem}")
-        click.echo("refuted" if found["problems"] else "proved: every frame is accounted for")
-    sys.exit(FAILED if found["problems"] else OK)
+        for text in found["not_provable"]:
+            click.echo(f"not provable: {text}")
+        click.echo(_verdict(found))
+    sys.exit(OK if found["proved"] else FAILED)
 
 
 @main.command()
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
+    from posestream.stream.display import TerminalDisplay
     from posestream.stream.lock import InUseError
-    from posestream.stream.recover import StillRunningError, recover_session
+    from posestream.stream.manifest import ManifestError
+    from posestream.stream.progress import reading
+    from posestream.stream.recover import recover_session
     from posestream.stream.verify import NoSessionError
 
     try:
-        done = recover_session(session)
-    except (NoSessionError, StillRunningError, InUseError) as error:
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+            done = recover_session(session, reading("files", display.progress))
+    except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
-    except OSError as error:
+    except (OSError, ManifestError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
     for text in done or ["nothing to do: the session was closed"]:
         click.echo(text)
@@ -193,7 +252,10 @@ def recover(session: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def cameras(context: click.Context, as_json: bool) -> None:
-    """List what is plugged in, by backend, and why a backend can't be used."""
+    """List cameras that are plugged in.
+
+    Each backend is searched; if one can't be used, the reason is shown.
+    """
     if context.invoked_subcommand is not None:
         return
     from posestream.stream.cameras import list_cameras, show_cameras
@@ -206,45 +268,56 @@ def cameras(context: click.Context, as_json: bool) -> None:
 @click.argument("rig_file", metavar="RIG.toml", type=click.Path(path_type=Path))
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option(
-    "--pictures", default=Path("camera-test"), show_default=True, type=click.Path(path_type=Path), help="Folder."
+    "--pictures",
+    default=Path("camera-test"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the pictures.",
 )
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the rig for this test.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the rig for this test; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[str, ...], as_json: bool) -> None:
-    """Grab from all cameras of a rig at once: rate asked and got, losses, jitter, and a picture of each.
+    """Try all cameras of a rig at once.
 
-    It records as `run` would, without inference, and keeps the pictures alone.
+    Shows the rates asked for and measured, losses and intervals, and saves a picture from each camera. It records as
+    `run` would, without inference, and keeps only the pictures.
     """
     from posestream.stream.cameras import probe_rig, show_probe
     from posestream.stream.display import TerminalDisplay
     from posestream.stream.rig import RigError, load_rig
     from posestream.stream.supervisor import NothingRecordedError, WrongUseError
 
-    with TerminalDisplay() as display:
-        try:
+    try:
+        with TerminalDisplay() as display:
             result = probe_rig(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, pictures, display)
-        except RigError as error:
-            _fail(str(error), WRONG_USE)
-        except WrongUseError as error:
-            _fail_start(error, WRONG_USE)
-        except NothingRecordedError as error:
-            _fail_start(error, FAILED)
+    except RigError as error:
+        _fail(str(error), WRONG_USE)
+    except WrongUseError as error:
+        _fail_start(error, WRONG_USE)
+    except NothingRecordedError as error:
+        _fail_start(error, FAILED)
     click.echo(json.dumps(result) if as_json else "\n".join(show_probe(result)))
     sys.exit(FAILED if result["problems"] else OK)
 
 
 @main.command()
 @click.argument("rig_file", metavar="[RIG.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the session folders.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder that the session folder goes into.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_interruptible
 def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
-    """Say what this machine can do, and why not: encoders, engines, cameras, network buffers, disk, clock.
+    """Check this machine, or a rig on it.
 
-    With RIG.toml its encoders and its model are tried, too. Exit status 1: something keeps posestream from its work.
+    Says what works here, what does not, why, and what to do: encoders, cameras, engines, network, disk, clock. With
+    RIG.toml, the rig's encoders, cameras and network are tried, and doctor says how many poses a second to expect.
+    Exit status 1: something keeps posestream from working.
     """
     from dataclasses import asdict
 
     from posestream.stream.doctor import examine
+    from posestream.stream.fitting import terminal_width, wrap
     from posestream.stream.rig import RigError, load_rig
 
     try:
@@ -256,9 +329,8 @@ def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
     for finding in examine(folder, rig, (rig_file or Path()).absolute().parent):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{finding.level:<8}{finding.part:<9}{finding.text}")
-            if finding.advice:
-                click.echo(f"{'':<17}{finding.advice}")
+            lines = [f"{finding.level:<8}{finding.part:<9}{finding.text}", *filter(None, [finding.advice])]
+            click.echo(wrap("\n".join(lines), terminal_width(sys.stdout), 17, hanging=True))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     sys.exit(FAILED if any(finding.level == "problem" for finding in findings) else OK)
@@ -293,27 +365,48 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
 @main.command()
 @click.argument("given", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="The network.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; each video's own by default.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="Frames at a time.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the results; by default each video's own.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="Frames run together.")
 @click.option(
-    "--scale", default=1.0, show_default=True, type=click.FloatRange(0, 8, min_open=True), help="Of the sides."
+    "--scale",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 8, min_open=True),
+    help="Shrink frames to this share of their width and height.",
 )
-@click.option("--crop", metavar="X,Y,WIDTH,HEIGHT", help="Show the network this region of the frames alone, in pixels.")
+@click.option("--crop", metavar="X,Y,WIDTH,HEIGHT", help="Show the network only this region, in pixels.")
 @click.option(
     "--window",
     "sides",
     metavar="SIDE",
     multiple=True,
     type=int,
-    help="Follow one animal with a window of this side, a multiple of 32 pixels; repeatable, the smallest that fits.",
+    help="Follow one animal with a window of this side, a multiple of 32 pixels; repeatable: the smallest that fits.",
 )
-@click.option("--window-margin", "margin_px", type=click.IntRange(min=0), help="Pixels; 64 by default.")
-@click.option("--window-threshold", "threshold", type=click.FloatRange(0, 1), help="Likelihood; 0.6 by default.")
-@click.option("--window-check", "check_every", type=click.IntRange(min=1), help="In frames; 100 by default.")
-@click.option("--overwrite", is_flag=True, help="Analyse again what has results.")
+@click.option(
+    "--window-margin",
+    "margin_px",
+    type=click.IntRange(min=0),
+    help="Minimum distance of the animal to the window's edge, in pixels; 64 by default.",
+)
+@click.option(
+    "--window-threshold",
+    "threshold",
+    type=click.FloatRange(0, 1),
+    help="Likelihood from which a body part is confident; 0.6 by default.",
+)
+@click.option(
+    "--window-check",
+    "check_every",
+    type=click.IntRange(min=1),
+    help="Run on the whole frame every so many frames; 100 by default.",
+)
+@click.option("--overwrite", is_flag=True, help="Analyse videos again that have results.")
 @click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS))
-@click.option("--threads", type=click.IntRange(min=1), help="Cores that the network may use; all by default.")
+@click.option(
+    "--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS), help="Numbers to compute with."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Cores for the network; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def analyze(
     given: tuple[Path, ...],
@@ -323,15 +416,16 @@ def analyze(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Estimate the poses of every frame of VIDEO..., and write DeepLabCut's files.
+    """Track every frame of videos and write DeepLabCut's files.
 
     A folder stands for the videos in it. Poses are in pixels of the video, whatever --scale and --crop. Ctrl-C keeps
-    what was computed, and the same command goes on there. Exit status 1: a video can't be read as a whole.
+    what was computed; the same command resumes there. Exit status 1: a video could not be read completely.
     """
     from posestream.inference.errors import ModelError, VideoError
     from posestream.inference.following import FollowSettings
     from posestream.inference.framing import Framing, parse_region
     from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+    from posestream.stream.ctrl_c import answer_interrupts
     from posestream.stream.display import TerminalDisplay, print_analysis
 
     try:
@@ -345,28 +439,43 @@ def analyze(
     except (AnalyzeError, VideoError, ValueError) as error:
         _fail(str(error), WRONG_USE)
     settings = AnalyzeSettings(framing=framing, follow=follow, **options)
-    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-        try:
+    try:
+        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
             take_interrupts(work.stop)
-            result = work.run()
-        except (AnalyzeError, ModelError) as error:
-            _fail(str(error), WRONG_USE)
+
+            def stopping() -> str:
+                return f"stopping {'the loading of the network' if work.loading else 'after the batch that is running'}"
+
+            with answer_interrupts(stopping, display.notice, busy=lambda: work.loading):
+                result = work.run()
+    except (AnalyzeError, ModelError) as error:
+        _fail(str(error), WRONG_USE)
     click.echo(json.dumps(result)) if as_json else print_analysis(result)
     sys.exit(FAILED if result["problems"] or result["stopped"] else OK)
 
 
 @main.group()
 def model() -> None:
-    """Import, inspect and check networks."""
+    """Import, inspect, check and optimise networks."""
 
 
 @model.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How weights are stored.",
+)
+@_interruptible
 def model_import(source: Path, bundle: Path, dtype: Any) -> None:
-    """Convert SOURCE, whatever DeepLabCut left, to the model bundle BUNDLE."""
+    """Convert a DeepLabCut model to a bundle.
+
+    SOURCE is a project, a train folder, a snapshot or an export of DeepLabCut; BUNDLE is the folder to make.
+    """
     from posestream.inference.errors import ModelError
     from posestream.inference.models import load_model
 
@@ -380,8 +489,9 @@ def model_import(source: Path, bundle: Path, dtype: Any) -> None:
 @model.command("info")
 @click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_interruptible
 def model_info(source: Path, as_json: bool) -> None:
-    """Say what MODEL is."""
+    """Show a model's body parts, network and origin."""
     import msgspec
 
     from posestream.inference.errors import ModelError
@@ -400,32 +510,40 @@ def model_info(source: Path, as_json: bool) -> None:
 
 @model.command("check")
 @click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("--video", type=click.Path(path_type=Path), help="Run on its frames; noise of 640x480 where not given.")
 @click.option(
-    "--against", multiple=True, type=click.Path(path_type=Path), help="Poses that DeepLabCut gave (.npz); repeatable."
+    "--video", type=click.Path(path_type=Path), help="Run on this video's frames; by default, on noise of 640x480."
 )
 @click.option(
-    "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Without --against: how many."
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Poses from DeepLabCut to compare with (.npz); repeatable.",
 )
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512))
+@click.option(
+    "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Frames to run, without --against."
+)
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512), help="Frames run together.")
 @click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="float32 with --against, auto otherwise.",
+    help="Numbers to compute with; by default float32 with --against, auto otherwise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_interruptible
 def model_check(source: Path, as_json: bool, **options: Any) -> None:
-    """Run MODEL: frames a second, and the difference from poses that DeepLabCut gave.
+    """Measure a model's speed, and compare it with DeepLabCut.
 
-    Exit status 1: a pose differs by more than 0.05 px or 0.001 in likelihood. Where two peaks tie within 0.0001, only
-    the likelihoods are compared.
+    Without --against, it runs on noise or on a video. Exit status 1: a pose differs from DeepLabCut's by more than
+    0.05 px or 0.001 in likelihood. Where two peaks tie within 0.0001, only the likelihoods are compared.
     """
     from posestream.inference.errors import ModelError
+    from posestream.stream.display import TerminalDisplay
     from posestream.stream.model_check import check_model, print_check
 
     try:
-        result = check_model(source, **options)
+        with TerminalDisplay() as display:
+            result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.values), **options)
     except ModelError as error:
         _fail(str(error), WRONG_USE)
     if as_json:
@@ -437,18 +555,31 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
 
 @model.command("optimize")
 @click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("--precision", required=True, type=click.Choice(["int8"]))
+@click.option("--precision", required=True, type=click.Choice(["int8"]), help="Numbers to compute with.")
 @click.option(
-    "--calibrate", "video", required=True, type=click.Path(path_type=Path), help="A video like those it will see."
+    "--calibrate",
+    "video",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A video like those that it will run on.",
 )
-@click.option("--output", metavar="BUNDLE", type=click.Path(path_type=Path), help="A new bundle; else MODEL's own.")
-@click.option("--size", metavar="WIDTHxHEIGHT", help="Size that the network will get; by default the video's.")
-@click.option("--frames", default=48, show_default=True, type=click.IntRange(1, 1024), help="To calibrate on.")
+@click.option(
+    "--output",
+    metavar="BUNDLE",
+    type=click.Path(path_type=Path),
+    help="A new bundle for the result; by default it goes into MODEL's.",
+)
+@click.option(
+    "--size", metavar="WIDTHxHEIGHT", help="Size of the frames that the network will get; by default the video's."
+)
+@click.option("--frames", default=48, show_default=True, type=click.IntRange(1, 1024), help="Frames to calibrate on.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_interruptible
 def model_optimize(source: Path, precision: str, size: str | None, as_json: bool, **options: Any) -> None:  # noqa: ARG001
-    """Quantise MODEL to int8 and say how far its poses lie from float32's, and how much faster it is.
+    """Make a faster int8 version of a model.
 
-    It needs NNCF: pip install "posestream[optimize]".
+    It ends with how far the int8 poses are from float32's, on frames that it was not calibrated on, and how much faster
+    it is. It needs NNCF: pip install "posestream[optimize]".
     """
     from posestream.inference.errors import ModelError
     from posestream.stream.model_optimize import optimise_model, print_optimised
@@ -483,7 +614,7 @@ def _numbers(kind: type[int] | type[float], low: float, high: float) -> Any:
         except ValueError:
             numbers = ()
         if not numbers or not all(low <= number <= high for number in numbers):
-            raise click.BadParameter(f"{text} are not numbers from {low:g} to {high:g} with commas between them.")
+            raise click.BadParameter(f"{text} is not a list of numbers from {low:g} to {high:g}, separated by commas.")
         return numbers
 
     return parse
@@ -500,12 +631,18 @@ def _engine_pairs(_context: click.Context, _parameter: click.Parameter, texts: t
 
 @bench.command("speed")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--video", type=click.Path(path_type=Path), help="Frames of it; else of the simulated arena.")
-@click.option("--frames", default=32, show_default=True, type=click.IntRange(min=1), help="How many of them.")
-@click.option("--size", default="640x480", show_default=True, callback=_size, help="WIDTHxHEIGHT they are brought to.")
-@click.option("--scales", default="1,0.5", show_default=True, callback=_numbers(float, 0.01, 4), help="Of that size.")
-@click.option("--published", is_flag=True, help="Also the sizes of DeepLabCut-Live's published table.")
-@click.option("--batch-sizes", default="1,8", show_default=True, callback=_numbers(int, 1, 1024))
+@click.option(
+    "--video", type=click.Path(path_type=Path), help="Video to take frames from; by default the simulated arena."
+)
+@click.option("--frames", default=32, show_default=True, type=click.IntRange(min=1), help="Frames to take.")
+@click.option("--size", default="640x480", show_default=True, callback=_size, help="WIDTHxHEIGHT to resize them to.")
+@click.option(
+    "--scales", default="1,0.5", show_default=True, callback=_numbers(float, 0.01, 4), help="Shares of that size."
+)
+@click.option("--published", is_flag=True, help="Also time the sizes of DeepLabCut-Live's published table.")
+@click.option(
+    "--batch-sizes", default="1,8", show_default=True, callback=_numbers(int, 1, 1024), help="Frames run together."
+)
 @click.option(
     "--engine",
     "engines",
@@ -514,7 +651,7 @@ def _engine_pairs(_context: click.Context, _parameter: click.Parameter, texts: t
     show_default=True,
     callback=_engine_pairs,
     metavar="NAME:PRECISION",
-    help="May be repeated.",
+    help="Engine and precision; repeatable.",
 )
 @click.option(
     "--decoder",
@@ -523,24 +660,34 @@ def _engine_pairs(_context: click.Context, _parameter: click.Parameter, texts: t
     default=("graph",),
     show_default=True,
     type=click.Choice(["graph", "numpy", "loop"]),
-    help="May be repeated; the others than graph on TensorFlow only.",
+    help="Decoder; repeatable. numpy and loop run on TensorFlow only.",
 )
-@click.option("--window", type=click.IntRange(min=64), help="Also a window of this side that follows the animal.")
-@click.option("--window-margin", "margin_px", type=click.IntRange(min=0), help="Pixels; 64, or a quarter of the side.")
-@click.option("--repetitions", default=5, show_default=True, type=click.IntRange(min=1))
-@click.option("--seconds", default=0.5, show_default=True, type=click.FloatRange(min=0), help="Of each measurement.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Of the order of the measurements.")
-@click.option("--threads", type=click.IntRange(min=1), help="Cores of our engines.")
+@click.option("--window", type=click.IntRange(min=64), help="Also time a window of this side that follows the animal.")
+@click.option(
+    "--window-margin",
+    "margin_px",
+    type=click.IntRange(min=0),
+    help="Minimum distance of the animal to the window's edge; by default 64 px or a quarter of the side.",
+)
+@click.option("--repetitions", default=5, show_default=True, type=click.IntRange(min=1), help="Of each measurement.")
+@click.option(
+    "--seconds", default=0.5, show_default=True, type=click.FloatRange(min=0), help="Length of each measurement."
+)
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed for the order of the measurements.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cores for posestream's engines.")
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
     metavar="PYTHON",
-    help="The Python of an environment with DeepLabCut-Live, which takes turns with ours on the same frames.",
+    help="Python of an environment with DeepLabCut-Live, which is timed alternately on the same frames.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for CSV, JSON and figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_interruptible
 def bench_speed(as_json: bool, **options: Any) -> None:
-    """Time MODEL: batch and frame sizes, engines, precisions and decoders, again and again in pseudorandom order.
+    """Time a model: sizes, batches, engines, precisions.
+
+    Everything is measured several times in pseudorandom order.
 
     The paper's experiment: --scales 1,0.5,0.25,0.125 --batch-sizes 1,2,4,8,16,32,64 --decoder graph --decoder numpy
     --decoder loop. Figures need Matplotlib.
@@ -559,45 +706,77 @@ def bench_speed(as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to make.")
 @click.option(
     "--start",
     type=click.Path(path_type=Path),
     default="openfield-mouse",
     show_default=True,
-    help="Network to begin with.",
+    help="Network to start from.",
 )
-@click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1))
-@click.option("--learning-rate", default=1e-4, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1), help="Steps to train.")
+@click.option(
+    "--learning-rate",
+    default=1e-4,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Highest learning rate; it rises at first and falls to 0.",
+)
 @click.option(
     "--locref-weight",
     default=0.5,
     show_default=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="Of the location refinement in the loss; DeepLabCut's is 0.05.",
-)
-@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
-@click.option(
-    "--holdout", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Share held back."
-)
-@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: hold back one of so many parts instead.")
-@click.option("--fold", default=1, show_default=True, type=click.IntRange(min=1), help="Which of them.")
-@click.option(
-    "--arena", default=0, show_default=True, type=click.IntRange(min=0), help="Synthetic frames to mix in, made here."
+    help="Weight of the location refinement in the loss; DeepLabCut uses 0.05.",
 )
 @click.option(
-    "--arena-share", default=0.3, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Of the crops."
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Numbers to compute with.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--evaluate-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps.")
-@click.option("--checkpoint-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
-@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--holdout",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the frames held back to test on.",
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: hold back one of this many parts instead.")
+@click.option(
+    "--fold", default=1, show_default=True, type=click.IntRange(min=1), help="Number of the part to hold back."
+)
+@click.option("--arena", default=0, show_default=True, type=click.IntRange(min=0), help="Simulated frames to mix in.")
+@click.option(
+    "--arena-share",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of simulated crops.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed for crops and order.")
+@click.option(
+    "--evaluate-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps between evaluations."
+)
+@click.option(
+    "--checkpoint-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps between checkpoints."
+)
+@click.option("--resume", is_flag=True, help="Resume from the last checkpoint, if there is one.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How the bundle stores weights.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_interruptible
 def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
-    """Train a network on the labels of PROJECT, a DeepLabCut project of one animal.
+    """Train a network on a DeepLabCut project's labels.
 
-    Checkpoint, log and learning curves lie in a folder beside the bundle, named as it with .training added.
+    PROJECT is a project with one animal. The checkpoint, the log and the learning curves go into a folder beside the
+    bundle, BUNDLE.training.
     """
     from posestream.inference.errors import ModelError
     from posestream.stream.training import show_errors, train_network
@@ -618,13 +797,13 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
 
     if seconds is not None:
         rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
-    with TerminalDisplay() as display:
-        try:
+    try:
+        with TerminalDisplay() as display:
             outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
-        except WrongUseError as error:
-            _fail_start(error, WRONG_USE)
-        except NothingRecordedError as error:
-            _fail_start(error, FAILED)
+    except WrongUseError as error:
+        _fail_start(error, WRONG_USE)
+    except NothingRecordedError as error:
+        _fail_start(error, FAILED)
     try:
         if _debug():
             for title, place in outcome.places.items():
@@ -640,6 +819,14 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
     except (OSError, SystemExit):  # nobody reads it, and rich ends the program then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(outcome.status)
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["problems"]:
+        return "refuted"
+    if not found["proved"]:
+        return "not proved: nothing was found wrong, but not everything can be shown"
+    return "proved: every frame is accounted for, and every file is as it was when the session was closed"
 
 
 def _named(model: Path) -> str:
@@ -662,5 +849,7 @@ def _debug() -> bool:
 
 
 def _fail(text: str, status: int) -> NoReturn:
-    click.echo(f"error: {text}", err=True)
+    from posestream.stream.fitting import terminal_width, wrap
+
+    click.echo(wrap(f"error: {text}", terminal_width(sys.stderr)), err=True)
     sys.exit(status)

@@ -1,6 +1,7 @@
-"""What a person sees in the terminal: a live status line, events as they happen, and the result."""
+"""What a person sees in the terminal: a live status, events as they happen, and the result."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from posestream.stream.fitting import Part, fit_line, terminal_width, wrap
 from posestream.stream.wire.control import Values
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.tables import LOST_STATES
+from posestream.stream.wire.wording import quoted
 
 __all__ = ["TerminalDisplay", "print_analysis", "print_backfill", "print_summary"]
 
@@ -20,6 +24,12 @@ PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
 BAR = 24
 """Characters of a progress bar."""
+TITLE = 24
+"""Characters of the first column of a run's result."""
+NARROW = 64
+"""Characters below which that column stands above the second."""
+WAITING_MS = 500
+"""Age of the oldest frame that waits for the encoder, from which it is shown."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 LOSSES = {"lost_camera": "lost-camera", "lost_queue": "lost-queue", "rows_encoder-error": "encoder-error"}
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
@@ -69,9 +79,6 @@ class TerminalDisplay:
         self._shown = 0.0
 
     def __enter__(self) -> "TerminalDisplay":
-        if self._console.is_terminal and not self._quiet:
-            self._live = Live("", console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,91 +88,157 @@ class TerminalDisplay:
     def phase(self, text: str) -> None:
         """Say what is being done now."""
         if not self._quiet:
-            self._console.print(text, markup=False)
+            self._print(text)
+
+    def notice(self, text: str) -> None:
+        """Say what must be said, however quiet."""
+        self._print(text)
 
     def event(self, event: Event) -> None:
         """Show something that happened."""
         if not self._quiet or event.level != "info":
-            self._console.print(f"{event.level}: {event.text}", style=STYLES[event.level], markup=False)
+            self._print(f"{event.level}: {event.text}", STYLES[event.level])
 
     def problem(self, text: str) -> None:
         """Show what went wrong."""
-        self._console.print(f"problem: {text}", style=STYLES["error"], markup=False)
+        self._print(f"problem: {text}", STYLES["error"])
 
     def running(self, view: dict[str, Any]) -> None:
         """Show where the run stands."""
-        if self._live is not None:
-            self._live.update(status_line(view))
-        elif not self._quiet and time.monotonic() - self._shown >= PLAIN_S:
-            self._shown = time.monotonic()
-            self._console.print(status_line(view), markup=False)
+        self._show(status_lines(view, self._width))
 
     def progress(self, values: Values) -> None:
-        """Show where a backfill or an analysis stands."""
-        if self._live is not None:
-            self._live.update(progress_line(values))
-        elif not self._quiet and values and time.monotonic() - self._shown >= PLAIN_S:
+        """Show where a backfill, an analysis or a check stands."""
+        if values:
+            self._show([fit_line(progress_parts(values), self._width)])
+
+    @property
+    def _width(self) -> int | None:
+        return self._console.width - 1 if self._console.is_terminal else None
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self._console.print(wrap(text, self._width), style=style, markup=False)
+
+    def _show(self, lines: list[str]) -> None:
+        if self._console.is_terminal and not self._quiet:
+            if self._live is None:
+                self._live = Live("", console=self._console, refresh_per_second=8, transient=True)
+                self._live.start()
+            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
+        elif not self._quiet and time.monotonic() - self._shown >= PLAIN_S:
             self._shown = time.monotonic()
-            self._console.print(progress_line(values), markup=False)
+            self._console.print(" | ".join(lines), markup=False)
 
 
-def progress_line(values: Values) -> str:
-    """Say in one line where work on frames stands: frames done and to do, frames a second, time left."""
+def progress_parts(values: Values) -> list[Part]:
+    """Say where work on frames stands: of the whole, done and to do, frames a second, time left."""
     parts = []
     for name, camera in values.items():
         done, total, left_s = (float(camera.get(key) or 0) for key in ("done", "total", "left_s"))
         share = min(BAR, round(BAR * done / total)) if total else BAR
         rate = float(camera.get("per_second") or 0)
-        left = f", {timedelta(seconds=round(left_s))} left" if done < total else ""
+        left = f", {timedelta(seconds=round(left_s))} left" if done < total and left_s else ""
         bar = "━" * share + "─" * (BAR - share)
-        of = f" of {total:.0f}" if total else ""  # a container may say nothing
-        parts.append(f"{name}: {bar} {done:.0f}{of} frames, {rate:.1f}/s{left}")
-    return " | ".join(parts)
+        counts = f"{done:.0f} of {total:.0f}" if total else f"{done:.0f}"  # a container may say nothing
+        unit = camera.get("unit", "frames")
+        percent = f"{done / total:.0%}" if total else counts
+        forms = (
+            f"{name}: {bar} {counts} {unit}, {rate:.1f}/s{left}",
+            f"{name}: {counts} {unit}, {rate:.1f}/s{left}",
+            f"{name}: {counts} {unit}{left}",
+            f"{counts}{left}",
+            percent,
+        )
+        parts.append(Part(1, forms))
+    return parts
 
 
-def status_line(view: dict[str, Any]) -> str:
-    """Say in one line where a run stands: time, frames a second, losses by cause, poses and their age, disk left."""
-    asked = f"/{view['asked_s']:g}" if view["asked_s"] is not None else ""
-    parts = [f"{view['seconds']:.0f}{asked} s"]
+def status_lines(view: dict[str, Any], width: int | None) -> list[str]:
+    """Say where a run stands: on one line where that has the width for it, else with a line for each camera.
+
+    What matters least is left out first; the time, the age of the poses, losses and the space on the disk go last.
+    """
     poses = view["inference"] or {}
-    for name, values in view["cameras"].items():
-        losses = ", ".join(f"{values[key]} {loss}" for key, loss in LOSSES.items() if values.get(key))
-        part = f"{name}: {values.get('rows_recorded', 0)} frames at {values.get('rate_hz', 0):.1f}/s"
-        part += f", {losses or 'none lost'}"
-        if poses:
-            own = poses.get(name, {})
-            skipped = sum(count for key, count in own.items() if key.startswith("skipped_"))
-            part += f", {own.get('poses', 0)} poses, {skipped} skipped"
-        if name in view["deaf"]:
-            part += ", INFERENCE RECEIVES NO FRAMES"
-        parts.append(part)
-    whole = poses.get("", {})
+    deaf = view.get("deaf", ())
+    cameras = {name: _camera_parts(name, values, poses, name in deaf) for name, values in view["cameras"].items()}
+    head, tail = _head_parts(view), _tail_parts(view, poses.get("", {}))
+    whole = fit_line([*head, *(_joined(parts) for parts in cameras.values()), *tail], None)
+    if width is None or len(whole) <= width:
+        return [whole]
+    return [fit_line([*head, *tail], width), *(fit_line(parts, width) for parts in cameras.values())]
+
+
+def _head_parts(view: dict[str, Any]) -> list[Part]:
+    asked = f"/{view['asked_s']:g}" if view["asked_s"] is not None else ""
+    return [Part(10, (f"{view['seconds']:.0f}{asked} s",))]
+
+
+def _tail_parts(view: dict[str, Any], whole: dict[str, Any]) -> list[Part]:
+    parts = []
     if "age_p50_ms" in whole:
-        parts.append(f"poses {whole['age_p50_ms']:.0f} ms old (99 %: {whole['age_p99_ms']:.0f})")
+        median, high = whole["age_p50_ms"], whole["age_p99_ms"]
+        forms = (f"poses {median:.0f} ms old (99 %: {high:.0f})", f"poses {median:.0f} ms old", f"{median:.0f} ms")
+        parts.append(Part(8, forms))
     if view["malformed"]:
-        parts.append(f"{view['malformed']} malformed messages dropped")
+        count = view["malformed"]
+        parts.append(Part(3, (f"{count} malformed messages dropped", f"{count} malformed", "")))
     if view["refused"]:
-        parts.append(f"{view['refused']} connections refused")
-    parts.append(f"{view['free_bytes'] / 2**30:.0f} GiB left")
-    return " | ".join(parts)
+        parts.append(Part(4, (f"{view['refused']} connections refused", f"{view['refused']} refused", "")))
+    free = f"{view['free_bytes'] / 2**30:.0f} GiB"
+    return [*parts, Part(9, (f"{free} left", free))]
+
+
+def _camera_parts(name: str, values: dict[str, Any], poses: dict[str, Any], deaf: bool) -> list[Part]:
+    """Say how one camera does, as parts of a line of its own."""
+    frames, rate = values.get("rows_recorded", 0), values.get("rate_hz", 0)
+    lost = {loss: values[key] for key, loss in LOSSES.items() if values.get(key)}
+    parts = [
+        Part(9, (f"{name}: {frames} frames at {rate:.1f}/s", f"{name}: {frames}, {rate:.1f}/s", f"{name}: {frames}"))
+    ]
+    if lost:
+        each = ", ".join(f"{count} {loss}" for loss, count in lost.items())
+        parts.append(Part(10, (each, f"{sum(lost.values())} lost")))
+    else:
+        parts.append(Part(1, ("none lost", "")))
+    if (waiting_ms := values.get("waiting_ms") or 0) > WAITING_MS:
+        parts.append(Part(8, (f"encoder {waiting_ms / 1e3:.1f} s behind", f"{waiting_ms / 1e3:.1f} s behind")))
+    if deaf:
+        parts.append(Part(10, ("INFERENCE RECEIVES NO FRAMES", "INFERENCE: NO FRAMES")))
+    if poses:
+        own = poses.get(name, {})
+        skipped = sum(count for key, count in own.items() if key.startswith("skipped_"))
+        parts.append(Part(5, (f"{own.get('poses', 0)} poses, {skipped} skipped", f"{own.get('poses', 0)} poses", "")))
+    return parts
+
+
+def _joined(parts: list[Part]) -> Part:
+    return Part(0, (", ".join(part.forms[0] for part in parts),))
 
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print a run's result on stdout."""
     console = Console(highlight=False, soft_wrap=True)
+    width = terminal_width(sys.stdout)
     console.print(f"{summary['seconds']:.1f} s, ended: {summary['ended']}", markup=False)
     for name, camera in summary["cameras"].items():
         console.print(f"camera {name}", style="bold", markup=False)
         for title, text in _camera_rows(camera):
-            console.print(f"  {title:<24}{text}", markup=False)
+            console.print(_row(title, text, width), markup=False)
     for problem in summary["problems"]:
-        console.print(f"problem: {problem}", style="bold red", markup=False)
+        console.print(wrap(f"problem: {problem}", width), style="bold red", markup=False)
     console.print(f"session: {summary['folder']}", markup=False)
+
+
+def _row(title: str, text: str, width: int | None) -> str:
+    """Give a row of two columns, the second broken between words where the terminal is narrow."""
+    if width is not None and width < NARROW:
+        return wrap(f"  {title}\n{text}", width, 4)
+    return wrap(f"  {title:<{TITLE}}{text}", width, TITLE + 2, hanging=True)
 
 
 def print_backfill(result: dict[str, Any]) -> None:
     """Print a backfill's result on stdout."""
-    console = Console(highlight=False, soft_wrap=True)
+    console, width = Console(highlight=False, soft_wrap=True), terminal_width(sys.stdout)
     if not result["backfilled"] and not result["without_pose"]:
         console.print("nothing to do: every frame of the video has a pose", markup=False)
     for name, camera in result["cameras"].items():
@@ -173,36 +246,35 @@ def print_backfill(result: dict[str, Any]) -> None:
         if done or missing:
             console.print(f"camera {name}: {done} frames backfilled, {missing} without a pose", markup=False)
     for problem in result["problems"]:
-        console.print(f"problem: {problem}", style="bold red", markup=False)
+        console.print(wrap(f"problem: {problem}", width), style="bold red", markup=False)
     if result["stopped"] and result["without_pose"]:
-        console.print(f"stopped; it goes on with: posestream backfill {result['folder']}", markup=False)
+        console.print(f"stopped; to resume: posestream backfill {quoted(result['folder'])}", markup=False)
 
 
 def print_analysis(result: dict[str, Any]) -> None:
     """Print on stdout what became of each video."""
-    console = Console(highlight=False, soft_wrap=True)
+    console, width = Console(highlight=False, soft_wrap=True), terminal_width(sys.stdout)
     for video in result["videos"]:
         text = video["state"]
         if video["state"] == "done":
             text = f"{video['frames']} frames, {video['frames_per_second']:.1f} a second"
-            text += f" ({video['resumed']} of them before)" if video["resumed"] else ""
+            text += f" ({video['resumed']} of them before this call)" if video["resumed"] else ""
         elif video["state"] == "skipped":
-            text = f"has been analysed: {video['files'][0]} (--overwrite does it again)"
+            text = f"already analysed: {video['files'][0]} (--overwrite analyses it again)"
         elif video["state"] == "stopped":
-            text = f"stopped after {video['frames']} frames"
-        console.print(f"{video['video']}: {text}", markup=False)
+            text = f"stopped after {video['frames']} frames" if video["frames"] else "stopped before its first frame"
+        console.print(wrap(f"{video['video']}: {text}", width), markup=False)
         if follow := video.get("follow"):
-            text = f"{follow['windows']} frames by a window, {follow['whole']} whole"
+            text = f"{follow['windows']} poses from windows, {follow['whole']} from whole frames"
             if follow["checks"]:
-                text += f"; of {follow['checks']} checks {follow['disagreed']} found it elsewhere"
+                text += f"; {follow['disagreed']} of {follow['checks']} checks found the animal elsewhere"
             console.print(f"  {text}", markup=False)
         if video["state"] == "done":
-            for file in video["files"]:
-                console.print(f"  {file}", markup=False)
+            console.print(wrap(f"  {_files(video['files'])}", width, 4), markup=False)
     for problem in result["problems"]:
-        console.print(f"problem: {problem}", style="bold red", markup=False)
+        console.print(wrap(f"problem: {problem}", width), style="bold red", markup=False)
     if result["stopped"]:
-        console.print("stopped; the same command goes on where it ended", markup=False)
+        console.print("stopped; the same command resumes here", markup=False)
 
 
 def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -227,9 +299,9 @@ def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
         share = f" ({poses['recorded'] / captured:.1%} of the frames)" if captured else ""
         yield "poses", f"{poses['recorded']} live{share}, {skipped or 'none skipped'}{later}"
     if window := camera.get("window"):
-        text = f"{window['windows']} poses by a window, {window['whole']} whole frames"
+        text = f"{window['windows']} poses from windows, {window['whole']} from whole frames"
         if window["checks"]:
-            text += f"; of {window['checks']} checks {window['disagreed']} found it elsewhere"
+            text += f"; {window['disagreed']} of {window['checks']} checks found the animal elsewhere"
         yield "following window", text
     latency = camera.get("latency_ms", {})
     for title, stage in LATENCIES.items():
@@ -249,5 +321,11 @@ def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "device clock", f"{rate}arrivals later by p50 {residual['p50']:.2f}, max {residual['max']:.2f} ms"
     for remark in camera.get("remarks", []):
         yield "remark", remark
-    for file in camera.get("files", []):
-        yield "file", file
+    if files := camera.get("files", []):
+        yield "files", _files(files)
+
+
+def _files(files: list[str]) -> str:
+    """Name files that begin alike once, with the ends that they have."""
+    start = os.path.commonprefix(files)  # noqa: RUF071 - names, not folders, are alike
+    return f"{start}{', '.join(file.removeprefix(start) for file in files)}" if len(files) > 1 else files[0]

@@ -12,21 +12,36 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Literal
 
+import msgspec
 import psutil
 
-from posestream.inference.bundled import find_model
 from posestream.stream.cameras import list_cameras, show_cameras
-from posestream.stream.rig import RecordingTable, Rig
+from posestream.stream.outlook import expected_poses
+from posestream.stream.rig import RecordingTable, Rig, RigError, check_cameras
+from posestream.stream.rig_jobs import camera_job, inference_job
+from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["Finding", "examine"]
 
-ENCODERS = ("libx264", "h264_nvenc", "h264_qsv", "h264_videotoolbox", "h264_amf", "h264_mf", "h264_v4l2m2m")
+HARDWARE = {
+    "h264_nvenc": "an NVIDIA GPU with its driver",
+    "h264_qsv": "an Intel GPU with its driver",
+    "h264_videotoolbox": "macOS",
+    "h264_amf": "an AMD GPU with its driver",
+    "h264_mf": "Windows",
+    "h264_v4l2m2m": "a board with a video encoder (Video4Linux)",
+}
+"""H.264 encoders beside libx264, and what they need."""
 SIDE = 256
 """Pixels of the test picture's sides; hardware encoders refuse very small ones."""
 WRITE_BYTES = 128 * 2**20
 SLOW_DISK_MB_S = 20.0
 """MB/s; the compressed video of a large camera takes a few."""
 TRIAL_S = 300.0
+LOOK_S = 60.0
+BUSY_S = 0.5
+BUSY_PERCENT = 25.0
+"""Share of the processor that others use, from which times measured here say little."""
 LATE_MS = 2.0
 RMEM_BYTES = 10 * 2**20
 """What GigE Vision wants in its socket: frames come as a burst of packets."""
@@ -39,7 +54,7 @@ class Finding:
     """One thing that was looked at."""
 
     part: str
-    """System, encoder, engine, camera, network, disk or clock."""
+    """System, encoder, camera, engine, poses, network, disk or clock."""
     level: Literal["ok", "note", "problem"]
     """A note is worth knowing; a problem keeps posestream from its work."""
     text: str
@@ -55,14 +70,18 @@ def examine(output: Path, rig: Rig | None, rig_folder: Path) -> Iterator[Finding
     output
         Folder that sessions go to.
     rig
-        A rig whose encoders and model are tried, too.
+        A rig whose encoders, cameras and network are tried, too.
     rig_folder
         Folder from which its relative paths are taken.
     """
     yield from _system()
     yield from _encoders(rig)
-    yield from _engines(rig, rig_folder)
     yield from _cameras()
+    streams: list[StreamInfo] = []
+    if rig is not None:
+        yield from _rig_cameras(rig, rig_folder, streams)
+    yield from _busy()
+    yield from _engines(rig, rig_folder, streams)
     yield from _buffers()
     yield from _disk(output)
     yield from _clock()
@@ -83,7 +102,17 @@ def _system() -> Iterator[Finding]:
         yield Finding("system", "note", f"the processor's governor is {word}", advice)
 
 
+def _busy() -> Iterator[Finding]:
+    """Say where other programs would spoil what is timed next."""
+    percent = psutil.cpu_percent(interval=BUSY_S)
+    if percent > BUSY_PERCENT:
+        text = f"other programs use {percent:.0f} % of the processor, so the speeds below come out too low"
+        yield Finding("system", "note", text, "close them and run doctor again")
+
+
 def _encoders(rig: Rig | None) -> Iterator[Finding]:
+    import av
+
     from posestream.acquisition.camera import CameraFormat
     from posestream.acquisition.encoder import EncoderError, VideoWriter
     from posestream.stream.wire.jobs import RecordingSettings
@@ -94,48 +123,98 @@ def _encoders(rig: Rig | None) -> Iterator[Finding]:
         settings = RecordingSettings(**table.model_dump(include=_shared_keys()))
         try:
             VideoWriter(None, settings, picture)
-            yield Finding("encoder", "ok", f"camera {name}: {settings.codec} opens as the rig asks")
+            yield Finding("encoder", "ok", f"camera {name}: {settings.codec} opens with the rig's settings")
         except EncoderError as error:
             yield Finding("encoder", "problem", f"camera {name}: {error}", "libx264 is always there")
     opened, refused = [], []
-    for codec in ENCODERS:
+    for codec in ("libx264", *HARDWARE):
+        taken = "nv12" if codec == "h264_qsv" else "yuv420p"
         try:
-            VideoWriter(None, RecordingSettings(codec=codec, preset=None, crf=None, pixel_format="yuv420p"), picture)
+            VideoWriter(None, RecordingSettings(codec=codec, preset=None, crf=None, pixel_format=taken), picture)
             opened.append(codec)
-        except EncoderError as error:
-            refused.append(f"{codec} ({error.__cause__ or error})")
+        except EncoderError:
+            refused.append(f"{codec} (needs {HARDWARE.get(codec, 'PyAV with libx264')})")
+    versions = f"FFmpeg {av.ffmpeg_version_info}, PyAV {av.__version__}"
     if opened:
-        yield Finding("encoder", "ok", f"{', '.join(opened)}: can be opened")
+        yield Finding("encoder", "ok", f"{versions}: {', '.join(opened)}")
     else:
-        yield Finding("encoder", "problem", "no encoder can be opened", "install PyAV again: pip install -U av")
-    yield Finding("encoder", "note", f"not on this machine: {', '.join(refused)}")
+        yield Finding("encoder", "problem", f"{versions}: no encoder opens", "install PyAV again: pip install -U av")
+    if refused:
+        yield Finding("encoder", "note", f"not on this machine: {', '.join(refused)}")
 
 
 def _shared_keys() -> set[str]:
     return set(RecordingTable.model_fields) - {"enabled", "queue_mib"}
 
 
-def _engines(rig: Rig | None, rig_folder: Path) -> Iterator[Finding]:
-    command = [sys.executable, "-m", "posestream.inference.trial"]
-    if rig is not None and rig.inference is not None and not rig.inference.remote:
-        command.append(str(find_model(rig.inference.model, rig_folder)))
+def _rig_cameras(rig: Rig, rig_folder: Path, streams: list[StreamInfo]) -> Iterator[Finding]:
+    """Open the cameras of the rig for a moment; what they will publish is added to `streams`."""
     try:
-        ended = subprocess.run(command, capture_output=True, timeout=TRIAL_S, check=True, text=True)
+        check_cameras(rig)
+    except RigError as error:
+        yield Finding("camera", "problem", str(error))
+        return
+    for name, table in rig.cameras.items():
+        if table.remote:
+            yield Finding("camera", "note", f"camera {name}: on another machine; run doctor there")
+            continue
+        job = camera_job(rig, name, rig_folder, "doctor", "")
+        try:
+            found = msgspec.json.decode(_ask("posestream.acquisition.look", msgspec.json.encode(job), LOOK_S))
+        except _NoAnswerError as error:
+            yield Finding("camera", "problem", f"camera {name}: {error}")
+            continue
+        if found["error"]:
+            yield Finding("camera", "problem", f"camera {name}: {found['error']}")
+            continue
+        info = msgspec.convert(found["stream"] | {"rate_hz": found["rate_asked_hz"]}, StreamInfo)
+        streams.append(info)
+        rate = f" at {info.rate_hz:g} frames/s" if info.rate_hz else ""
+        text = f"camera {name}: {found['description']}, {info.width}x{info.height} {info.pixel_format}{rate}"
+        yield Finding("camera", "ok", text)
+
+
+class _NoAnswerError(Exception):
+    """A process that was to try something did not say how it went; the text is for people."""
+
+
+def _ask(module: str, given: bytes, timeout_s: float) -> bytes:
+    """Run a module in a process of its own, and give what it prints."""
+    command = [sys.executable, "-m", module]
+    try:
+        return subprocess.run(command, input=given, capture_output=True, timeout=timeout_s, check=True).stdout
     except subprocess.TimeoutExpired:
-        yield Finding("engine", "problem", f"no engine answered within {TRIAL_S:g} s")
-        return
+        raise _NoAnswerError(f"no answer within {timeout_s:g} s") from None
     except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["without a word"])[-1]
-        yield Finding("engine", "problem", f"the trial of the engines ended with status {error.returncode}: {last}")
+        last = (error.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        raise _NoAnswerError(f"the process that tried it ended with status {error.returncode}: {last}") from None
+
+
+def _engines(rig: Rig | None, rig_folder: Path, streams: list[StreamInfo]) -> Iterator[Finding]:
+    table = rig.inference if rig is not None else None
+    given = b""
+    if rig is not None and table is not None and not table.remote:
+        given = msgspec.json.encode(inference_job(rig, rig_folder, "doctor", streams))
+    try:
+        found = json.loads(_ask("posestream.inference.trial", given, TRIAL_S))
+    except _NoAnswerError as error:
+        yield Finding("engine", "problem", f"the engines: {error}")
         return
-    for trial in json.loads(ended.stdout):
+    if found["error"]:
+        yield Finding("engine", "problem", found["error"])
+    for trial in found["trials"]:
         name = f"{trial['engine']} {trial['precision']}"
         if trial["error"]:  # one that is not for this machine or model is nothing to mend, unless there is no other
             yield Finding("engine", "problem" if trial["engine"] == "auto" else "note", f"{name}: {trial['error']}")
             continue
-        speed = f"{trial['frames_per_second']:.1f} frames/s one at a time at 320x240"
-        chosen = f"auto takes {name} ({trial['chosen']}): {speed}" if trial["chosen"] else f"{name}: {speed}"
-        yield Finding("engine", "ok", chosen)
+        speed = f"{trial['frames_per_second']:.1f} frames/s of 320x240, one at a time, with {found['model']}"
+        if trial["chosen"]:
+            yield Finding("engine", "ok", f"auto takes {name} ({trial['chosen']})")
+        else:
+            yield Finding("engine", "ok", f"{name}: {speed}")
+    if found["details"] and table is not None:
+        outlook = expected_poses(found["details"], streams, table)
+        yield Finding("poses", "note" if outlook.advice else "ok", outlook.text, outlook.advice)
 
 
 def _cameras() -> Iterator[Finding]:

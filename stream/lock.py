@@ -1,74 +1,55 @@
-"""One program at a time changes a closed session, or analyses a video. The one place where systems differ in this."""
+"""One program at a time changes a closed session, and none changes one that is still being recorded."""
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-__all__ = ["InUseError", "file_lock", "session_lock"]
+from posestream.stream.wire.locks import SESSION, SUPERVISOR, InUseError, file_lock, writers
 
-LOCK_FILE = "session.lock"
-
-
-class InUseError(Exception):
-    """What another program is at; the text is for people."""
+__all__ = ["InUseError", "LiveSessionError", "file_lock", "refuse_live", "session_lock"]
 
 
-@contextlib.contextmanager
-def session_lock(folder: Path) -> Iterator[None]:
-    """Hold a session for oneself; the system lets go of it when the process ends, however it ends.
-
-    Raises
-    ------
-    InUseError
-        Where another process holds it.
-    OSError
-        Where the folder can't be written to.
-    """
-    with file_lock(folder / LOCK_FILE, f"{folder} is being changed by another posestream; wait until it has ended"):
-        yield
+class LiveSessionError(InUseError):
+    """A session that is still being recorded; the text is for people."""
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, refusal: str) -> Iterator[None]:
-    """Hold what a file stands for; it is made here, and goes when it is let go of.
+def session_lock(folder: Path, *, supervised: bool = False) -> Iterator[None]:
+    """Hold a closed session for oneself; the system lets go of it when the process ends, however it ends.
 
     Parameters
     ----------
-    path
-        The file.
-    refusal
-        What to say where another process holds it.
+    folder
+        The session folder.
+    supervised
+        Whether the supervisor of the run wants this change, so that it may hold its lock.
 
     Raises
     ------
+    LiveSessionError
+        Where a process of the run may still write to it.
     InUseError
-        Where another process holds it.
+        Where another process changes it.
     OSError
         Where the folder can't be written to.
     """
-    with path.open("ab") as file:
-        try:
-            _take(file)
-            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                raise BlockingIOError("it was held until a moment ago")
-        except OSError as error:
-            raise InUseError(refusal) from error
-        try:
-            yield
-        finally:
-            with contextlib.suppress(PermissionError):  # Windows keeps a file that is open, and so it stays
-                path.unlink()
+    refuse_live(folder, supervised=supervised)
+    refusal = f"{folder} is being changed by another posestream; wait until it has ended"
+    with file_lock(folder / f"{SESSION}.lock", refusal):
+        refuse_live(folder, supervised=supervised)
+        yield
 
 
-def _take(file: BinaryIO) -> None:
-    if sys.platform == "win32":
-        import msvcrt
+def refuse_live(folder: Path, *, supervised: bool = False) -> None:
+    """Raise `LiveSessionError` where a process of the run may still write to the session.
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    Raises
+    ------
+    LiveSessionError
+        Where one may.
+    OSError
+        Where a lock file can't be opened.
+    """
+    alive = writers(folder, but=(SESSION, SUPERVISOR) if supervised else (SESSION,))
+    if alive:
+        raise LiveSessionError(f"{folder} is being recorded by {', '.join(alive)}; wait until the run has ended")

@@ -1,5 +1,6 @@
 """`posestream model check`: run a model here, and hold it against what DeepLabCut said."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import click
 import numpy as np
 
-from posestream.inference.check import compare, read_recorded, run_batches, video_frames
+from posestream.inference.check import Recorded, compare, read_recorded, run_batches, video_frames
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.models import load_model
+from posestream.stream.progress import Progress
 
 __all__ = ["check_model", "print_check"]
 
@@ -27,46 +29,47 @@ def check_model(
     batch_size: int,
     engine: str = "auto",
     precision: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    show: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a model, and return what is to be shown.
 
     Without a precision it is float32 where the model is held against DeepLabCut, as the limits are float32's, and what
-    suits the machine otherwise.
+    suits the machine otherwise. `tell` is called with what is being done now, `show` after every batch.
 
     Raises
     ------
     ModelError
         The model, the video or an archive cannot be read, or they do not go together.
     """
+    tell("loading the network")
     bundle = load_model(source)
+    given = [read_recorded(path, video) for path in against] if against else [_pictures(video, frames)]
     runs = open_engine(bundle, engine, precision or ("float32" if against else "auto"))
     rows: list[dict[str, Any]] = []
-    for path in against:
-        recorded = read_recorded(path, video)
-        poses, per_second = run_batches(runs, recorded.frames, recorded.pixel_format, batch_size)
+    for number, recorded in enumerate(given, start=1):
+        name = recorded.name + (f" ({number} of {len(given)})" if len(given) > 1 else "")
+        tell(f"{name}: compiling the network for {_size(recorded.frames)} pixels")
+
+        def shown(done: int, seconds: float, name: str = name, total: int = len(recorded.frames)) -> None:
+            show(Progress(name, done, total, seconds))
+
+        poses, per_second = run_batches(runs, recorded.frames, recorded.pixel_format, batch_size, shown)
+        row = {"size": _size(recorded.frames), "pixels": recorded.pixel_format}
+        if not against:
+            rows.append(row | {"frames": len(recorded.frames), "frames_per_second": per_second})
+            continue
         difference = compare(bundle, recorded, poses)
         rows.append(
             {
                 "archive": recorded.name,
-                "size": _size(recorded.frames),
-                "pixels": recorded.pixel_format,
+                **row,
                 **asdict(difference),
                 "frames_per_second": per_second,
                 "deeplabcut_frames_per_second": recorded.frames_per_second,
                 "within_limits": difference.within_limits,
             }
         )
-    if not against:
-        rng = np.random.default_rng(0)
-        if video is None:
-            pictures = rng.integers(0, 256, (frames, *NOISE_SIZE, 3), dtype=np.uint8)
-        elif not (read := list(islice(video_frames(video), frames))):
-            raise ModelError(f"{video} has no frames.")
-        else:
-            pictures = np.stack(read)
-        _, per_second = run_batches(runs, pictures, "rgb24", batch_size)
-        what = {"size": _size(pictures), "pixels": "rgb24", "frames": len(pictures), "frames_per_second": per_second}
-        rows.append(what)
     return {
         "model": bundle.spec.name,
         "engine": runs.name,
@@ -76,6 +79,17 @@ def check_model(
         "rows": rows,
         "within_limits": all(row.get("within_limits", True) for row in rows),
     }
+
+
+def _pictures(video: Path | None, frames: int) -> Recorded:
+    """Give frames of a video, or of noise, as if there were poses to them."""
+    if video is None:
+        pictures = np.random.default_rng(0).integers(0, 256, (frames, *NOISE_SIZE, 3), dtype=np.uint8)
+    elif not (read := list(islice(video_frames(video), frames))):
+        raise ModelError(f"{video} has no frames.")
+    else:
+        pictures = np.stack(read)
+    return Recorded("noise" if video is None else video.name, pictures, np.empty((0, 0, 3)), 0.0)
 
 
 def print_check(result: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.jobs import Job, PoseRecorderJob
 from posestream.stream.wire.keys import Keys
+from posestream.stream.wire.locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.messages import SKIPPED, Event, Pose
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError
@@ -43,6 +44,7 @@ class PoseRecorderRole:
         self._rows: Counter[str] = Counter()
         self._synced = 0.0
         self._error: Exception | None = None
+        self._locks: list[HeldFile] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -67,6 +69,8 @@ class PoseRecorderRole:
             raise RuntimeError("started before it was armed")
         columns = pose_columns(self._subscriber.hello.bodyparts)
         try:
+            for session in {Path(name).parent for name in self._job.folders.values()}:
+                self._locks.append(writer_lock(session, "poses"))
             for camera, name in self._job.folders.items():
                 folder = Path(name)
                 folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,7 @@ class PoseRecorderRole:
                 self._skipped[camera] = TableWriter(folder / "skipped.csv", SKIPPED_COLUMNS)
                 for place in (folder, folder.parent):
                     sync_folder(place)
-        except OSError as error:
+        except (OSError, InUseError) as error:
             raise PoseRecordingError(f"poses can't be recorded: {error}") from error
         self._thread = threading.Thread(target=self._write, args=(self._subscriber,), name="writer")
         self._thread.start()
@@ -175,6 +179,8 @@ class PoseRecorderRole:
                 table.close()
         except OSError as error:
             self._error = self._error or error
+        for lock in self._locks:
+            lock.release()
         if self._subscriber is not None:
             self._subscriber.close()
         self._check()

@@ -1,10 +1,14 @@
-"""How far work on many frames is."""
+"""How far work on many frames, or on large files, is."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from posestream.stream.wire.control import Values
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "reading"]
+
+SHOW_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +22,37 @@ class Progress:
     total: int
     """Frames that are to get one in this call; 0: nobody knows."""
     seconds: float
-    """Seconds since the first frame of it was asked for."""
+    """Seconds since this call began with the frames."""
+    before: int = 0
+    """Frames that had their pose before this call."""
 
     @property
     def values(self) -> Values:
-        """As counters of a process: with frames a second until now, and seconds that the rest takes at that rate."""
+        """As counters of a process: frames of the whole work, frames a second in this call, and seconds left."""
         rate = self.done / self.seconds if self.seconds > 0 else 0.0
         left_s = (self.total - self.done) / rate if rate else None
-        return {self.name: {"done": self.done, "total": self.total, "per_second": rate, "left_s": left_s}}
+        total = self.before + self.total if self.total else 0
+        return {self.name: {"done": self.before + self.done, "total": total, "per_second": rate, "left_s": left_s}}
+
+
+def reading(name: str, show: Callable[[Values], None]) -> Callable[[int, int], None]:
+    """Give a function that takes the bytes that were read and those that are to be, and shows them now and then.
+
+    Parameters
+    ----------
+    name
+        What is being read.
+    show
+        Who shows it; not called where all is read at once.
+    """
+    began = shown = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown > SHOW_S:
+            shown = now
+            values = Progress(name, done // 2**20, total // 2**20, now - began).values
+            show({name: values[name] | {"unit": "MiB"}})
+
+    return tell

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from posestream.stream.atomic import replacing
 from posestream.stream.tables import number_runs, read_frames, read_poses, read_skipped, skipped_frames
 from posestream.stream.video_end import repair_video_end
-from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
+from posestream.stream.video_times import TOLERANCE_US, DecodedVideo, decode_video
+from posestream.stream.wire.frame_merge import PACKETS, merge_frame_tables
 from posestream.stream.wire.tables import (
     FRAME_COLUMNS,
     SKIPPED_COLUMNS,
@@ -27,12 +28,17 @@ from posestream.stream.wire.tables import (
     whole_lines,
 )
 
-__all__ = ["INTERRUPTED", "cut_tables", "cut_to_whole_lines", "reconcile_camera"]
+__all__ = ["INTERRUPTED", "cut_tables", "cut_to_whole_lines", "left_open", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
 NOT_THERE = "was written and is not in the video"
 """Note of a row that said `recorded` and does so no more."""
+WAITED = "waited for the encoder when the camera's process ended"
+"""Note of a row that said `delivered` and whose frame is not in the video."""
+FROM_VIDEO = "row made from the video"
+"""Note of a row whose frame is known by its place in the video, not by its time."""
 LOST_ROW = {"state": FrameState.INTERRUPTED.value, "note": "known from the pose stream alone"}
+COUNTED_ROW = {"state": FrameState.INTERRUPTED.value, "note": "known from the camera's counter alone"}
 INTERRUPTED = "interrupted"
 """Cause of a frame without a pose whose process was killed before it could say why."""
 
@@ -57,7 +63,14 @@ def cut_to_whole_lines(folder: Path) -> list[str]:
     return [f"{table.name} was cut to its last whole line" for table in tables]
 
 
-def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str] | None) -> list[str]:
+def left_open(folder: Path) -> bool:
+    """Whether the camera's process ended without having made its frame table whole."""
+    return (folder / PACKETS).exists() or bool(cut_tables(folder))
+
+
+def reconcile_camera(
+    folder: Path, video: str | None, *, bodyparts: Sequence[str] | None, captured: int = 0
+) -> list[str]:
     """Make `frames.csv` say what is in the video, and `skipped.csv` which frames got no pose.
 
     Parameters
@@ -68,6 +81,8 @@ def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str
         Name of the video; none where it was not recorded.
     bodyparts
         Of the network; none where poses were not asked for.
+    captured
+        Frames that the camera's process said that it had delivered.
 
     Returns
     -------
@@ -81,6 +96,10 @@ def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str
     """
     done = cut_to_whole_lines(folder)
     done += [f"{table} was missing and has been made" for table in _make_missing(folder, bodyparts)]
+    if (folder / PACKETS).exists():
+        for name in ("frames.csv", PACKETS):
+            _keep(folder / name)
+        merge_frame_tables(folder)
     frames = before = read_frames(folder)
     if video is not None:
         frames, texts = _video(folder, video, frames)
@@ -88,6 +107,9 @@ def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str
     if bodyparts is not None:
         frames, texts = _with_poses(folder, frames)
         done += texts
+    if (missing := captured - _next_seq(frames)) > 0:
+        frames = _append(frames, {"seq": range(_next_seq(frames), captured)}, COUNTED_ROW)
+        done.append(f"{missing} frames were delivered and had no row in frames.csv; they have rows now")
     if frames is not before:
         _keep(folder / "frames.csv")
         _replace(folder / "frames.csv", frames)
@@ -96,24 +118,42 @@ def reconcile_camera(folder: Path, video: str | None, *, bodyparts: Sequence[str
 
 def _video(folder: Path, video: str, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Cut the video to its last whole frame, and make the rows say what is in it."""
-    path, times_us = folder / video, np.array([], np.int64)
+    path, decoded = folder / video, DecodedVideo(np.array([], np.int64), np.array([], np.int64), "")
     done: list[str] = []
     recorded = bool((frames["state"] == FrameState.RECORDED.value).any())
     if path.exists():
         whole, done = repair_video_end(path, folder / ORIGINALS)
-        times_us, problem = decoded_times_us(path)
-        if problem and len(times_us):
-            done.append(problem)
-        elif problem and whole and recorded:
-            return frames, [*done, f"{problem}; its rows were left as they are"]
-        elif problem:  # everything stopped before the first frame
+        decoded = decode_video(path)
+        if decoded.problem and len(decoded.times_us):
+            done.append(decoded.problem)
+        elif decoded.problem and whole and recorded:
+            frames, texts = _interrupted(frames)
+            return frames, [*done, f"{decoded.problem}; its rows were left as they are", *texts]
+        elif decoded.problem:  # everything stopped before the first frame
             path.replace(_originals(folder) / video)
             done.append(f"{video} had no frame and was moved to {ORIGINALS}")
     elif recorded:
         done.append(f"{video} is missing")
     poses = read_poses(folder) if (folder / "poses.csv").exists() else None
-    frames, texts = _with_video(frames, times_us, TOLERANCE_US[path.suffix], poses)
+    frames, texts = _with_video(frames, decoded, TOLERANCE_US[path.suffix], poses)
+    done += texts
+    frames, texts = _interrupted(frames)
     return frames, done + texts
+
+
+def _interrupted(frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Say of the frames that were delivered and are not in the video that they waited for the encoder."""
+    waited = frames.index[frames["state"] == FrameState.DELIVERED.value]
+    if not len(waited):
+        return frames, []
+    frames = frames.copy()
+    frames.loc[waited, "state"] = FrameState.INTERRUPTED.value
+    frames.loc[waited, "note"] = _noted(frames.loc[waited, "note"], WAITED)
+    return frames, [f"{len(waited)} frames {WAITED}, and are not in the video"]
+
+
+def _noted(notes: "pd.Series[str]", text: str) -> list[str]:
+    return [f"{note}; {text}" if note else text for note in notes.fillna("")]
 
 
 def _make_missing(folder: Path, bodyparts: Sequence[str] | None) -> Iterator[str]:
@@ -129,28 +169,84 @@ def _make_missing(folder: Path, bodyparts: Sequence[str] | None) -> Iterator[str
 
 
 def _with_video(
-    frames: pd.DataFrame, times_us: NDArray[np.int64], tolerance_us: int, poses: pd.DataFrame | None
+    frames: pd.DataFrame, decoded: DecodedVideo, tolerance_us: int, poses: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, list[str]]:
+    times_us = decoded.times_us
     recorded = frames.index[frames["state"] == FrameState.RECORDED.value]
-    missing, extra, done = recorded[len(times_us) :], times_us[len(recorded) :], []
+    missing, done = recorded[len(times_us) :], []
     if len(missing):
         pts_us = frames.loc[recorded, "pts_us"].to_numpy(np.int64)
         if (np.abs(pts_us[: len(times_us)] - times_us) > tolerance_us).any():  # the hole is not at the end
             place = np.searchsorted(times_us, pts_us - tolerance_us).clip(max=len(times_us) - 1)
             missing = recorded[np.abs(times_us[place] - pts_us) > tolerance_us]
         frames = frames.copy()
-        frames.loc[missing, ["video_frame", "pts_us"]] = pd.NA
+        frames.loc[missing, [name for name in ("video_frame", "pts_us", "crc32") if name in frames]] = pd.NA
         refused = (frames["state"] == FrameState.ENCODER_ERROR.value).any()
         frames.loc[missing, "state"] = (FrameState.ENCODER_ERROR if refused else FrameState.INTERRUPTED).value
-        frames.loc[missing, "note"] = NOT_THERE
+        frames.loc[missing, "note"] = _noted(frames.loc[missing, "note"], NOT_THERE)
         left = recorded.difference(missing)
         frames.loc[left, "video_frame"] = np.arange(len(left))
         done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")
-    if len(extra):
+    if len(times_us) > len(recorded):
+        frames, number = _delivered_in_video(frames, decoded, recorded, tolerance_us)
+        if number:
+            done.append(f"{number} frames that were delivered are in the video; their rows say so now")
+        recorded = frames.index[frames["state"] == FrameState.RECORDED.value]
+    if len(extra := times_us[len(recorded) :]):
         rows = _rows_of_extra(frames, extra, len(recorded), _poses_behind(frames, extra, poses, tolerance_us))
+        if "crc32" in frames:
+            rows.loc[rows["state"] == FrameState.RECORDED.value, "crc32"] = _hexadecimal(decoded.crc32[len(recorded) :])
         frames = pd.concat([frames.astype(object), rows.reindex(columns=frames.columns)], ignore_index=True)
         done.append(f"{len(extra)} frames of the video had no row in frames.csv and have one now")
     return frames, done
+
+
+def _delivered_in_video(
+    frames: pd.DataFrame, decoded: DecodedVideo, recorded: "pd.Index[int]", tolerance_us: int
+) -> tuple[pd.DataFrame, int]:
+    """Give frames of the video that the tables do not know to rows of delivered frames, of which nothing else is known.
+
+    The encoder takes frames in the order in which they are delivered and gives them back in that order. A row whose
+    time is that of the frame is its row; where none is, because the time was repaired, it is the next.
+    """
+    behind, first = int(recorded[-1]) if len(recorded) else -1, len(recorded)
+    rows = frames.index[(frames["state"] == FrameState.DELIVERED.value) & (frames.index > behind)]
+    extra_us = decoded.times_us[first:]
+    if not len(rows) or not len(extra_us):
+        return frames, 0
+    captured_ns = frames.loc[rows, "captured_ns"].to_numpy(np.int64)
+    offset_ns = _offset_ns(frames, tolerance_us) if first else int(captured_ns[0] - 1_000 * extra_us[0])
+    expected_us = (captured_ns - offset_ns) / 1_000 if offset_ns is not None else np.full(len(rows), np.nan)
+    found: list[int] = []
+    for time_us in extra_us.tolist():
+        begin = found[-1] + 1 if found else 0
+        fitting = np.flatnonzero(np.abs(expected_us[begin:] - time_us) <= tolerance_us + 1)
+        place = begin + (int(fitting[0]) if len(fitting) else 0)
+        if place >= len(rows):
+            break
+        found.append(place)
+    frames, there, places = frames.copy(), rows[found], slice(first, first + len(found))
+    frames.loc[there, "video_frame"] = np.arange(first, first + len(found))
+    frames.loc[there, "pts_us"] = decoded.times_us[places]
+    frames.loc[there, "crc32"] = _hexadecimal(decoded.crc32[places])
+    frames.loc[there, "state"] = FrameState.RECORDED.value
+    guessed = there[~(np.abs(expected_us[found] - decoded.times_us[places]) <= tolerance_us + 1)]
+    frames.loc[guessed, "note"] = _noted(frames.loc[guessed, "note"], FROM_VIDEO)
+    return frames, len(found)
+
+
+def _offset_ns(frames: pd.DataFrame, tolerance_us: int) -> int | None:
+    """Time of capture at which the video has its time 0, by its last frames.
+
+    None where times in the video do not follow from those of capture, as where a video was played.
+    """
+    last = frames.loc[frames["state"] == FrameState.RECORDED.value, ["captured_ns", "pts_us"]].dropna().tail(10)
+    offset_ns = (last["captured_ns"] - 1_000 * last["pts_us"]).to_numpy(np.int64)
+    return int(offset_ns[-1]) if len(last) and np.ptp(offset_ns) <= 1_000 * (tolerance_us + 1) else None
+
+
+def _hexadecimal(crc32: NDArray[np.int64]) -> list[str]:
+    return [f"{one:08x}" for one in crc32.tolist()]
 
 
 def _poses_behind(
@@ -161,12 +257,11 @@ def _poses_behind(
     None where no frame of the video has that time: the frame was lost. Nothing is said where times in the video do not
     follow from those of capture, as where a video was played.
     """
-    last = frames.loc[frames["state"] == FrameState.RECORDED.value, ["captured_ns", "pts_us"]].dropna().tail(10)
-    offset_ns = (last["captured_ns"] - 1_000 * last["pts_us"]).to_numpy(np.int64)
-    if poses is None or not len(last) or np.ptp(offset_ns) > 1_000 * (tolerance_us + 1):
+    offset_ns = _offset_ns(frames, tolerance_us)
+    if poses is None or offset_ns is None:
         return {}
     behind = poses.loc[poses["frame_seq"] >= _next_seq(frames), ["frame_seq", "captured_ns"]].dropna()
-    times_us = (behind["captured_ns"].to_numpy(np.int64) - offset_ns[-1]) / 1_000
+    times_us = (behind["captured_ns"].to_numpy(np.int64) - offset_ns) / 1_000
     found: dict[int, tuple[int, int | None]] = {}
     for seq, captured_ns, time_us in zip(behind["frame_seq"], behind["captured_ns"], times_us, strict=True):
         place = int(np.abs(extra_us - time_us).argmin())
@@ -187,7 +282,7 @@ def _rows_of_extra(
             rows.append({"seq": seq, "captured_ns": poses.get(seq, (None,))[0]} | LOST_ROW)
             seq += 1
         there = {"seq": seq, "captured_ns": poses.get(seq, (None,))[0], "video_frame": first + place, "pts_us": pts_us}
-        rows.append(there | {"state": FrameState.RECORDED.value, "note": "row made from the video"})
+        rows.append(there | {"state": FrameState.RECORDED.value, "note": FROM_VIDEO})
         seq += 1
     return pd.DataFrame(rows, dtype=object)
 
@@ -201,7 +296,7 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
         seqs = range(_next_seq(frames), unknown[-1] + 1)
         known = poses.set_index("frame_seq").reindex(seqs)
         rows = {"seq": seqs, "device_id": known["device_id"].tolist(), "captured_ns": known["captured_ns"].tolist()}
-        frames = _append(frames, rows)
+        frames = _append(frames, rows, LOST_ROW)
         done.append(f"{len(seqs)} frames were delivered and are not in the video; they have rows now")
     silent = sorted(set(frames["seq"].dropna()) - fates)
     if silent:
@@ -214,8 +309,8 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
     return frames, done
 
 
-def _append(frames: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
-    rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()}).assign(**LOST_ROW)
+def _append(frames: pd.DataFrame, columns: dict[str, Any], same: dict[str, str]) -> pd.DataFrame:
+    rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()}).assign(**same)
     return pd.concat([frames.astype(object), rows.reindex(columns=frames.columns).astype(object)], ignore_index=True)
 
 

@@ -1,10 +1,12 @@
 """What is written when a run has ended: DeepLabCut's files, the summary, and the session's last word."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 from posestream.stream.closing import close_camera, read_camera
-from posestream.stream.reconcile import cut_tables, reconcile_camera
+from posestream.stream.events import EVENTS, count_events
+from posestream.stream.reconcile import left_open, reconcile_camera
 from posestream.stream.rig import Rig
 from posestream.stream.session import Session, write_json
 from posestream.stream.summary import summarize_camera
@@ -71,11 +73,12 @@ def write_results(
         try:
             remove_reserve(folder)  # a process that was killed left it
             # What was killed, or met a full disk, may have left a frame without its row, or without a word.
-            if unclean or cut_tables(folder):
-                texts = reconcile_camera(folder, videos[name], bodyparts=model["bodyparts"] if model else None)
+            counters = values[f"camera:{name}"].get(name, {})
+            if unclean or left_open(folder):
+                bodyparts, captured = model["bodyparts"] if model else None, counters.get("captured", 0)
+                texts = reconcile_camera(folder, videos[name], bodyparts=bodyparts, captured=captured)
                 problems += [f"camera {name}: {text}" for text in texts]
             tables = read_camera(folder, inferred=model is not None)
-            counters = values[f"camera:{name}"].get(name, {})
             cameras[name] = summarize_camera(folder, info, videos[name], tables, counters)
             cameras[name]["files"] = close_camera(
                 folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size
@@ -88,6 +91,7 @@ def write_results(
         followed = values.get("inference", {}).get(name, {})
         if window := {key.removeprefix("window_"): n for key, n in followed.items() if key.startswith("window_")}:
             cameras[name]["window"] = window
+    events = _count_events(session.folder, problems)
     every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
     problems += losses(cameras, every_frame=every_frame, engine=inference["engine"] if inference is not None else "")
     if unfinished:
@@ -101,6 +105,7 @@ def write_results(
         "problems": problems,
         "cameras": cameras,
         "inference": values.get("inference", {}).get("") if inference is not None else None,
+        "events": events,
         **turned_away,
     }
     if gone:
@@ -121,6 +126,17 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room"
     return str(error)
+
+
+def _count_events(folder: Path, problems: list[str]) -> dict[str, int]:
+    """Count the events by name; says among the problems where they can't be read."""
+    try:
+        return count_events(folder) if folder.exists() else {}  # a folder that was deleted is named elsewhere
+    except OSError as error:
+        problems.append(f"{EVENTS} can't be read: {error.strerror}")
+    except ValueError as error:
+        problems.append(f"{EVENTS} can't be read: {error}")
+    return {}
 
 
 def losses(cameras: dict[str, Any], *, every_frame: bool, engine: str) -> list[str]:

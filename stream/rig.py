@@ -1,20 +1,21 @@
 """The rig file: which cameras, what to record, which network, where to publish. TOML, checked before all else."""
 
-import difflib
 import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
+from posestream.stream.toml_errors import explain_toml
 from posestream.stream.wire.jobs import Flip, Rotation
 from posestream.stream.wire.messages import MAX_PATCHES
 from posestream.stream.wire.sockets import EndpointError, check_endpoint
+from posestream.stream.wire.wording import as_toml, near, wrong_value
 
 __all__ = [
     "CameraTable",
@@ -27,10 +28,14 @@ __all__ = [
     "RigError",
     "SessionTable",
     "ViewTable",
+    "check_cameras",
+    "check_model",
     "load_rig",
     "parse_rig",
 ]
 
+HIGHEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "_nvenc": 51, "libsvtav1": 63, "libaom-av1": 63}
+"""By encoder, or how its name ends; of nvenc it is `cq`. FFmpeg itself cuts what is above, or fails."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,47}")
 TAKEN = frozenset({"before-recovery", "events", "keys", "logs", "manifest", "reserve", "session", "summary"})
 """What stands in a session's folder beside the cameras' folders."""
@@ -119,6 +124,9 @@ class RecordingTable(_Table):
     """Further options of the encoder, as FFmpeg names them."""
     queue_mib: MiB = 512
     """MiB of raw frames that may wait for the encoder before frames are lost to the video."""
+    queue_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
+    """Seconds for which the oldest of them may wait before new frames are lost to the video. More rides out a longer
+    stall of encoder or disk; less is what a kill costs, for frames that wait are lost with the process."""
 
 
 class RegionTable(_Table):
@@ -310,13 +318,15 @@ def load_rig(path: Path, changes: Iterable[str] = ()) -> Rig:
         Where it can't be read, is not TOML, or has a key or value that is not understood.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RigError(f"rig file {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        tables = tomllib.loads(text)
+        text = path.read_bytes().decode("utf-8-sig")  # editors on Windows put a mark at the beginning
+        tables = tomllib.loads(text.replace("\r\n", "\n"))
+    except OSError as error:
+        raise RigError(f"rig file {path} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise RigError(f"rig file {path} is not UTF-8 text (line {line}); save it as UTF-8 in your editor") from error
     except tomllib.TOMLDecodeError as error:
-        raise RigError(f"rig file {path} is not TOML: {error}") from error
+        raise RigError(f"rig file {path} is not TOML: {explain_toml(text, error)}") from error
     for change in changes:
         _change(tables, change)
     return parse_rig(tables, str(path))
@@ -364,6 +374,7 @@ def parse_rig(tables: dict[str, Any], origin: str) -> Rig:
             rig.recording_of(camera)
         except pydantic.ValidationError as error:
             problems += _explain(error, ("cameras", camera, "recording"))
+    problems = problems or _wrong_qualities(rig)
     problems += _same_folders(rig) + _wrong_leaders(rig)
     if problems:
         raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in problems))
@@ -400,12 +411,79 @@ def _same_folders(rig: Rig) -> list[str]:
     ]
 
 
+def check_cameras(rig: Rig) -> None:
+    """See that the backends of this machine's cameras know every key and value; no device is touched.
+
+    Cameras of other machines are checked there, where their backends are installed.
+
+    Raises
+    ------
+    RigError
+        With a line for each key or value that is not understood, or backend that can't be used here.
+    """
+    from posestream.acquisition.camera import CameraError, check_camera
+    from posestream.acquisition.guarded import backend_guard
+    from posestream.stream.wire.plugins import PluginError
+
+    problems = []
+    for name, camera in rig.cameras.items():
+        if not camera.remote:
+            try:
+                guard = backend_guard(camera.backend)
+                guard.call("its settings", check_camera, name, camera.backend, camera.options, CameraTable.model_fields)
+            except PluginError as error:
+                problems.append(f"cameras.{name}: {error}")
+            except CameraError as error:
+                problems += str(error).splitlines()
+    if problems:
+        raise RigError("the rig's cameras:\n" + "\n".join(f"  {line}" for line in problems))
+
+
+def check_model(rig: Rig, folder: Path) -> None:
+    """See that there is a model where inference on this machine will look for it; it is not read.
+
+    Parameters
+    ----------
+    rig
+        The rig.
+    folder
+        Folder from which its relative paths are taken.
+
+    Raises
+    ------
+    RigError
+        There is none, or another kind of file or folder.
+    """
+    if rig.inference is None or rig.inference.remote:
+        return
+    from posestream.inference.bundled import find_model
+    from posestream.inference.errors import ModelError
+    from posestream.inference.models import check_source
+
+    try:
+        check_source(find_model(rig.inference.model, folder))
+    except ModelError as error:
+        raise RigError(f"inference.model = {as_toml(rig.inference.model)}: {error}") from error
+
+
+def _wrong_qualities(rig: Rig) -> list[str]:
+    """Name what an encoder would cut to its own range without a word."""
+    problems = []
+    for name in rig.cameras:
+        table = rig.recording_of(name)
+        family = next((family for family in HIGHEST_CRF if table.codec.endswith(family)), None)
+        if family is not None and table.crf is not None and table.crf > HIGHEST_CRF[family]:
+            place = f"cameras.{name}.recording" if "crf" in rig.cameras[name].recording else "recording"
+            problems.append(f"{place}.crf = {table.crf:g}: {table.codec} takes 0 to {HIGHEST_CRF[family]}")
+    return list(dict.fromkeys(problems))
+
+
 def _wrong_leaders(rig: Rig) -> list[str]:
     problems = []
     for name, camera in rig.cameras.items():
-        key = f"cameras.{name}.trigger.leader = {_toml(camera.leader)}"
+        key = f"cameras.{name}.trigger.leader = {as_toml(camera.leader)}"
         if camera.leader is not None and camera.leader not in rig.cameras:
-            problems.append(f"{key}: there is no such camera{_near(camera.leader, list(rig.cameras))}")
+            problems.append(f"{key}: there is no such camera{near(camera.leader, rig.cameras)}")
             continue
         passed, leader = {name}, camera.leader
         while leader in rig.cameras and leader not in passed:
@@ -425,28 +503,54 @@ def _explain_one(problem: dict[str, Any], prefix: tuple[str, ...]) -> str:
     key = ".".join(prefix + path)
     match problem["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key{_near(path[-1], _keys_of(prefix + path[:-1]))}"
+            known = _keys_of(prefix + path[:-1])
+            others = f"; there are: {', '.join(known)}"
+            return f"{key}: unknown key{near(path[-1], known) or others}"
+        case "missing" if path == ("cameras",):
+            return "cameras: no camera; add a table such as [cameras.top]"
         case "missing":
             return f"{key}: missing"
         case "too_short" if path == ("cameras",):
             return "cameras: no camera; add a table such as [cameras.top]"
-        case "literal_error":
-            choices = problem["ctx"]["expected"].replace("'", '"')
-            near = _near(str(problem["input"]), re.findall(r'"([^"]+)"', choices))
-            return f"{key} = {_toml(problem['input'])}: must be {choices}{near}"
         case "value_error":
-            return f"{key} = {_toml(problem['input'])}: {problem['ctx']['error']}"
-    text = problem["msg"].removeprefix("Input ")
-    return f"{key} = {_toml(problem['input'])}: {text}"
+            return f"{key} = {as_toml(problem['input'])}: {problem['ctx']['error']}"
+    return wrong_value(key, problem["input"], *_type_at((*prefix, *path)))
+
+
+def _type_at(path: tuple[str, ...]) -> tuple[Any, list[Any]]:
+    """Give the type of what stands at a key, and what is annotated beside it."""
+    kind: Any = Rig
+    bounds: list[Any] = []
+    for step in path:
+        models = list(_models(kind))
+        if step == "recording" and kind is CameraTable:
+            kind, bounds = RecordingTable, []
+        elif models and step in models[0].model_fields and not _is_container(kind):
+            field = models[0].model_fields[step]
+            kind, bounds = field.annotation, list(field.metadata)
+        else:  # within a list or a table of any keys
+            kind, bounds = _inside(kind), []
+    return kind, bounds
+
+
+def _is_container(kind: Any) -> bool:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _is_container(get_args(kind)[0])
+    return origin in (list, dict)
+
+
+def _inside(kind: Any) -> Any:
+    """Give the type of a list's or a table's values."""
+    for part in (kind, *get_args(kind)):
+        whole = get_args(part)[0] if get_origin(part) is Annotated else part
+        if get_origin(whole) in (list, dict):
+            return get_args(whole)[-1]
+    return kind
 
 
 def _keys_of(path: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = Rig
-    for step in path:
-        if step == "recording":
-            model = RecordingTable
-        elif step in model.model_fields:
-            model = next(_models(model.model_fields[step].annotation), model)
+    model = next(_models(_type_at(path)[0]), Rig)
     return list(model.model_fields)
 
 
@@ -455,14 +559,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _models(inner)
-
-
-def _near(word: str, words: list[str]) -> str:
-    match = difflib.get_close_matches(word, words, n=1)
-    return f' (did you mean "{match[0]}"?)' if match else f"; there are: {', '.join(words)}" if words else ""
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -15,14 +15,17 @@ import msgspec
 
 from posestream.stream.atomic import replacing
 from posestream.stream.rig import Rig
-from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
+from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_offset_ns
 from posestream.stream.wire.durable import sync_folder
+from posestream.stream.wire.locks import SUPERVISOR, HeldFile, writer_lock
 from posestream.stream.wire.sensor import SensorPatch
 from posestream.stream.wire.versions import package_version
 
 __all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches", "write_json"]
 
 SESSION_FORMAT = 1
+MANIFEST_FORMAT = 1
+"""Of the `manifest.json` that closing a session writes; older sessions have none."""
 PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python-headless", "openvino", "pyzmq", "tensorflow")
 
 
@@ -114,7 +117,9 @@ class Session:
                 "cores": os.cpu_count(),
             },
             "clock_anchors": [],
+            "manifest": MANIFEST_FORMAT,
         }
+        self._lock: HeldFile | None = None
 
     @property
     def folder(self) -> Path:
@@ -160,11 +165,14 @@ class Session:
     def begin(self, details: dict[str, Any]) -> None:
         """Make `session.json`, with what the processes said when they were armed.
 
+        From here on the session is locked, until `release`.
+
         Raises
         ------
         OSError
             Where that fails.
         """
+        self._lock = writer_lock(self.folder, SUPERVISOR)
         sync_folder(self.folder.parent)
         self._record |= details
         self._save("recording")
@@ -180,9 +188,14 @@ class Session:
         self._record |= details
         self._save("complete")
 
+    def release(self) -> None:
+        """Say that the supervisor writes to it no more; safe to call twice."""
+        if self._lock is not None:
+            self._lock.release()
+
     def _save(self, state: str) -> None:
         self._record["state"] = state
-        self._record["clock_anchors"].append(
-            {"clock": clock_name(), "monotonic_ns": monotonic_ns(), "wall_ns": wall_ns()}
-        )
+        now_ns = monotonic_ns()
+        anchor = {"clock": clock_name(), "monotonic_ns": now_ns, "wall_ns": now_ns + wall_offset_ns()}
+        self._record["clock_anchors"].append(anchor)
         write_json(self.folder / "session.json", self._record)

@@ -4,6 +4,8 @@
         for pose in poses:
             print(pose.header.camera, pose.keypoints)
 
+or, in a coroutine, with `async with` and `async for`.
+
 A subscriber counts what it lost itself: each message carries a number, and a jump is a loss.
 """
 
@@ -104,6 +106,12 @@ class _Subscriber(Generic[Item]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)  # a wait in another thread may hold the socket for a moment
 
     def close(self) -> None:
         """Close the socket; safe to call twice."""

@@ -11,12 +11,14 @@ from posestream.stream.closing import CameraTables
 from posestream.stream.tables import read_skipped, read_truth, skipped_frames
 from posestream.stream.truth import pose_error
 from posestream.stream.wire.messages import RATE_TOLERANCE, StreamInfo
-from posestream.stream.wire.tables import FrameState
+from posestream.stream.wire.tables import CAME_LATE, FrameState
 
 __all__ = ["summarize_camera"]
 
 RECONNECTED = r"camera reconnected after ([0-9.]+) s"
 """Note of the first frame after a gap."""
+ENDS = tuple(state for state in FrameState if state is not FrameState.DELIVERED)
+"""States in which a session that was closed leaves its frames."""
 PERCENTILES = (50, 90, 99)
 STAGES = (
     ("exposure_to_sent", "captured_ns", "sent_ns"),
@@ -59,7 +61,7 @@ def summarize_camera(
     states = frames["state"].value_counts()
     delivered = frames["seq"].notna()
     summary: dict[str, Any] = {
-        "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in FrameState},
+        "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in ENDS},
         "pose_states": tables.pose_states,
         "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames)},
         "gaps": _gaps(frames, counters),
@@ -116,7 +118,9 @@ def _rate(frames: pd.DataFrame) -> float | None:
     """Frames a second that the device exposed, those that it lost included, gaps and odd numbers left out."""
     captured = frames["captured_ns"].notna().to_numpy()
     times, rows = frames["captured_ns"].dropna().to_numpy(np.int64), np.flatnonzero(captured)
-    sound = ~frames["note"].fillna("").str.contains("device id|camera reconnected").to_numpy(bool)[captured][1:]
+    # A frame that came late has its step where it was missing
+    odd = frames["note"].fillna("").str.contains(f"(?!{CAME_LATE})device id|camera reconnected")
+    sound = ~odd.to_numpy(bool)[captured][1:]
     span = int(np.diff(times)[sound].sum())
     return round(int(np.diff(rows)[sound].sum()) / span * 1e9, 3) if span > 0 else None
 

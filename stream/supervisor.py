@@ -17,23 +17,18 @@ import msgspec
 import zmq
 
 from posestream.stream.children import Child, refusal, turned_away
+from posestream.stream.events import EVENTS
 from posestream.stream.frame_watch import FrameWatch
-from posestream.stream.rig import Rig
+from posestream.stream.outlook import expected_poses
+from posestream.stream.progress import reading
+from posestream.stream.rig import Rig, RigError, check_cameras, check_model
+from posestream.stream.rig_jobs import camera_job, inference_job
 from posestream.stream.session import OutputError, Session, check_output, write_json
 from posestream.stream.start_logs import keep_start_logs
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
 from posestream.stream.wire.deaths import ThreadDeaths
 from posestream.stream.wire.interrupts import interrupts
-from posestream.stream.wire.jobs import (
-    BackfillJob,
-    CameraJob,
-    FollowJob,
-    InferenceJob,
-    Job,
-    PoseRecorderJob,
-    RecordingSettings,
-    ViewSettings,
-)
+from posestream.stream.wire.jobs import BackfillJob, CameraJob, Job, PoseRecorderJob
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.priority import CpusError, check_cpus
@@ -62,8 +57,6 @@ RESERVE_BYTES = 4 * 2**20
 """Held back on the disk for the events, the summary and DeepLabCut's files."""
 SYNC_S = 1.0
 TEXT_LIMIT = 1_900
-WINDOW_BATCHES = 3
-"""Batches that a camera that waits for inference may be ahead: one in the engine, one ahead of it, one on its way."""
 
 
 class StartError(Exception):
@@ -175,6 +168,8 @@ class Supervisor:
             Where something broke before anything was recorded.
         """
         try:
+            check_cameras(self._rig)
+            check_model(self._rig, self._rig_folder)
             self._check_cpus()
             check_output(self._output, self._rig.session.min_free_gib)
             remove_leftovers()
@@ -183,7 +178,7 @@ class Supervisor:
             self._check_addresses(keys)
             context: zmq.Context[Any] = zmq.Context()
             control = ControlServer(context, self._rig.network.control or local_endpoint("control"), keys)
-        except (OutputError, KeysError, EndpointError) as error:
+        except (RigError, OutputError, KeysError, EndpointError) as error:
             raise WrongUseError(str(error)) from error
         logs = Path(tempfile.mkdtemp(prefix="posestream-"))
         self._control, self._deaths = control, ThreadDeaths()
@@ -201,6 +196,7 @@ class Supervisor:
         finally:
             for child in self._children:
                 child.end(0 if child.state in {"starting", "joined", "configured", "armed"} else CLOSE_S)
+            self._session.release()
             self._session.let_go()
             control.close()
             stop_authenticator(context)
@@ -267,7 +263,8 @@ class Supervisor:
         self._until_armed(list(self._cameras.values()), OPEN_S)
         if self._inference is not None and self._poses is not None:
             self._display.phase("loading the network and warming it up")
-            self._configure(self._inference, self._inference_job())
+            job = inference_job(self._rig, self._rig_folder, self._session.id, self._streams().values())
+            self._configure(self._inference, job)
             self._until_armed([self._inference], ARM_S)
             self._configure(self._poses, self._pose_job())
             self._until_armed([self._poses], ARM_S)
@@ -313,48 +310,9 @@ class Supervisor:
 
     def _camera_job(self, child: Child) -> CameraJob:
         name = child.role.partition(":")[2]
-        table, recording = self._rig.cameras[name], self._rig.recording_of(name)
-        settings = recording.model_dump(exclude={"enabled", "queue_mib"}) | {"queue_bytes": recording.queue_mib * 2**20}
-        return CameraJob(
-            session=self._session.id,
-            camera=name,
-            backend=table.backend,
-            options=table.options,
-            rig_folder="" if table.remote else str(self._rig_folder),
-            known_keys=tuple(type(table).model_fields),
-            endpoint=table.endpoint or "",
-            folder=str(self._session.remote_folder(name) if table.remote else self._session.camera_folder(name)),
-            recording=RecordingSettings(**settings) if recording.enabled else None,
-            view=msgspec.convert(table.view.model_dump(), ViewSettings) if table.view is not None else None,
-            min_free_bytes=round(self._rig.session.min_free_gib * 2**30),
-            stop_free_bytes=round(self._rig.session.stop_free_gib * 2**30),
-            publish_queue_bytes=table.publish_queue_mib * 2**20,
-            timeout_s=table.timeout_s,
-            reconnect_s=table.reconnect_s,
-            cpus=tuple(table.cpus or ()),
-            window=WINDOW_BATCHES * (self._rig.inference.batch_size if self._rig.inference is not None else 1),
-        )
-
-    def _inference_job(self) -> InferenceJob:
-        table = self._rig.inference
-        if table is None:
-            raise RuntimeError("the rig has no inference")
-        return InferenceJob(
-            session=self._session.id,
-            model=table.model,
-            rig_folder="" if table.remote else str(self._rig_folder),
-            streams=tuple(self._streams().values()),
-            endpoint=self._rig.network.poses,
-            mode=table.mode,
-            batch_size=table.batch_size,
-            wait_ms=table.wait_ms,
-            queue_bytes=table.queue_mib * 2**20,
-            engine=table.engine,
-            precision=table.precision,
-            threads=table.threads,
-            cpus=tuple(table.cpus or ()),
-            window=msgspec.convert(table.window.model_dump(), FollowJob) if table.window is not None else None,
-        )
+        session = self._session
+        folder = session.remote_folder(name) if child.remote else session.camera_folder(name)
+        return camera_job(self._rig, name, self._rig_folder, session.id, str(folder))
 
     def _pose_job(self) -> PoseRecorderJob:
         return PoseRecorderJob(
@@ -378,7 +336,7 @@ class Supervisor:
         try:
             session.begin(self._details())
             self._reserve = DiskReserve(session.folder, RESERVE_BYTES)
-            self._event_log = LineWriter(session.folder / "events.jsonl")
+            self._event_log = LineWriter(session.folder / EVENTS)
         except OSError as error:
             raise NothingRecordedError(f"{session.folder} can't be made: {error.strerror}") from error
         for name, info in self._streams().items():
@@ -387,6 +345,7 @@ class Supervisor:
             )
         if self._pose_endpoint() is not None:
             self._display.phase(f"ready: inference, poses at {self._pose_endpoint()}")
+            self._expect()
         started = time.monotonic()
         # Readers first, so that nobody misses the first frame.
         self._begin([child for child in (self._poses, self._inference) if child is not None])
@@ -403,6 +362,16 @@ class Supervisor:
         finally:
             self._close_log()
         return self._finish(ended, time.monotonic() - started)
+
+    def _expect(self) -> None:
+        """Say how many poses to expect, and warn where the network will not keep up with the cameras."""
+        armed = self._inference.armed if self._inference is not None else None
+        table = self._rig.inference
+        if armed is not None and table is not None and "expected" in armed.details:
+            outlook = expected_poses(armed.details, self._streams().values(), table)
+            self._display.phase(outlook.text)
+            if outlook.advice:
+                self._display.phase(outlook.advice)
 
     def _begin(self, children: list[Child]) -> None:
         for child in children:
@@ -563,6 +532,8 @@ class Supervisor:
         )
         if self._rig.inference is not None and self._rig.inference.backfill and not self._gone:
             result = self._backfill(result)
+        if not self._gone:
+            self._write_manifest(result)
         return Outcome(session.folder, result, [child for child in self._children if child.trouble])
 
     def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -595,6 +566,27 @@ class Supervisor:
             summary |= {"problems": self._problems, "exit_status": 1}
             write_json(folder / "summary.json", summary)
         return summary
+
+    def _write_manifest(self, result: dict[str, Any]) -> None:
+        """Write last of all what every file is; Ctrl-C skips it."""
+        from posestream.stream.manifest import write_manifest
+
+        folder, self._interrupts = self._session.folder, 0
+        self._display.phase("writing the manifest")
+        tell = reading("manifest", self._display.progress)
+
+        def show(done: int, total: int) -> None:
+            if self._interrupts:
+                raise InterruptedError
+            tell(done, total)
+
+        try:
+            write_manifest(folder, self._session.id, "run", show)
+        except InterruptedError:
+            self._display.phase(f"no manifest was written; write it with: posestream recover {folder}")
+        except OSError as error:
+            result["problems"] = [*result["problems"], f"{folder}: the manifest can't be written: {error.strerror}"]
+            result["exit_status"] = 1
 
     # What every phase does.
 

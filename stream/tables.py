@@ -33,8 +33,8 @@ def _read(path: Path, types: dict[str, str], nothing: tuple[str, ...] = ("",)) -
 
 
 def read_frames(folder: Path) -> pd.DataFrame:
-    """Read `frames.csv` of a camera's folder; columns are `FRAME_COLUMNS`, without `pose` in older sessions."""
-    return _read(folder / "frames.csv", {**_FRAME_TYPES, "state": "string", "note": "string", "pose": "string"})
+    """Read `frames.csv` of a camera; columns are `FRAME_COLUMNS`, of which older sessions lack `pose` and `crc32`."""
+    return _read(folder / "frames.csv", _FRAME_TYPES | dict.fromkeys(("crc32", "state", "note", "pose"), "string"))
 
 
 def read_poses(folder: Path) -> pd.DataFrame:

@@ -79,6 +79,7 @@ def train_network(
     labels = read_labels(project)
     kept, held = split_frames(len(labels.frames), holdout=holdout, folds=folds, fold=fold, seed=seed)
     skeleton = find_skeleton(project, labels.bodyparts)
+    tell(f"loading the network to start from: {start}")
     network = start_bundle(load_model(start), labels.bodyparts, name=output.name, skeleton=skeleton, seed=seed)
     plan = TrainingPlan(
         steps=steps,

@@ -13,6 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.check_manifest import CHECKSUM, check_manifest
+from posestream.stream.check_session import check_session
+from posestream.stream.lost import lost_frames
+from posestream.stream.manifest import Show
 from posestream.stream.pose_states import COLUMN
 from posestream.stream.reconcile import cut_tables
 from posestream.stream.tables import (
@@ -23,8 +27,10 @@ from posestream.stream.tables import (
     recorded_poses,
     skipped_frames,
 )
-from posestream.stream.video_times import TOLERANCE_US, decoded_times_us
-from posestream.stream.wire.tables import BACKFILLED_COLUMNS, FrameState, PoseState
+from posestream.stream.video_times import TOLERANCE_US, DecodedVideo, decode_video
+from posestream.stream.wire.frame_merge import PACKETS
+from posestream.stream.wire.locks import writers
+from posestream.stream.wire.tables import BACKFILLED_COLUMNS, CAME_LATE, FrameState, PoseState
 
 __all__ = ["NoSessionError", "backfill_was_cut_off", "load_session", "verify_session"]
 
@@ -57,18 +63,22 @@ def backfill_was_cut_off(session: dict[str, Any]) -> bool:
     return bool(session.get("backfill", {}).get("state") == "running")
 
 
-def verify_session(folder: Path) -> dict[str, Any]:
+def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
     """Verify a session.
 
     Parameters
     ----------
     folder
         The session folder.
+    show
+        Called as its files are read for the manifest.
 
     Returns
     -------
     dict
-        JSON: `problems`, a sentence each (none where all is well), and counts by camera.
+        JSON: `proved`, whether every frame is accounted for and every file is as the run left it; `problems`, a
+        sentence each; `not_provable`, a sentence for each thing that nothing shows, as where a session has no manifest;
+        and counts by camera.
 
     Raises
     ------
@@ -76,20 +86,49 @@ def verify_session(folder: Path) -> dict[str, Any]:
         Where the folder is no session.
     """
     session = load_session(folder)
-    problems: list[str] = []
+    try:
+        alive = writers(folder)
+    except OSError as error:
+        alive, not_provable = [], [f"nobody can tell whether the session is still being recorded: {error}"]
+    else:
+        not_provable = []
+    if alive:
+        problem = f"the session is being recorded or changed by {', '.join(alive)}; verify it when that has ended"
+        return _result(session, [problem], [], {})
+    problems, unproved = check_manifest(folder, session, show)
+    not_provable += unproved
     if session["state"] == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")
     if backfill_was_cut_off(session):
         problems.append(f"a backfill runs or was cut off; it goes on with: posestream backfill {folder}")
     problems += [f"{log.name} was cut short in its last line" for log in cut_tables(folder)]
+    problems += check_session(folder, session)
     cameras: dict[str, Any] = {}
     for name, details in session["cameras"].items():
-        if session["rig"]["cameras"][name]["remote"]:
+        if session["rig"]["cameras"].get(name, {}).get("remote"):
+            not_provable.append(f"camera {name}: its frames and video are on another machine")
             continue
         said = _camera_summary(folder / "summary.json", name)
         found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
         problems += [f"camera {name}: {problem}" for problem in found]
-    return {"session": session["id"], "state": session["state"], "problems": problems, "cameras": cameras}
+        if not cameras[name].pop("contents_provable", True):
+            not_provable.append(
+                f"camera {name}: it was recorded without checksums; nothing shows what the video showed"
+            )
+    return _result(session, problems, not_provable, cameras)
+
+
+def _result(
+    session: dict[str, Any], problems: list[str], not_provable: list[str], cameras: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "session": session["id"],
+        "state": session["state"],
+        "proved": not problems and not not_provable,
+        "problems": list(dict.fromkeys(problems)),
+        "not_provable": not_provable,
+        "cameras": cameras,
+    }
 
 
 def _camera_summary(path: Path, camera: str) -> dict[str, Any]:
@@ -109,14 +148,16 @@ def _verify_camera(
     problems = [f"{table.name} was cut short in its last line" for table in cut_tables(folder)]
     try:
         frames = read_frames(folder)
-        problems += _frame_rows(frames)
+        problems += _frame_rows(frames, said.get("counters") or {})
+        if (folder / PACKETS).exists():
+            problems.append(f"{PACKETS} was never merged into frames.csv")
         counts: dict[str, Any] = {str(state): int(n) for state, n in frames["state"].value_counts().items()}
         recorded = frames[frames["state"] == FrameState.RECORDED.value]
         if video is not None and (len(recorded) or (folder / video).exists()):
-            times, problem = decoded_times_us(folder / video)
-            counts["decoded"] = len(times)
-            problems += [problem] if problem else []
-            problems += _video_rows(recorded, times, TOLERANCE_US[Path(video).suffix])
+            decoded = decode_video(folder / video)
+            counts["decoded"] = len(decoded.times_us)
+            problems += [decoded.problem] if decoded.problem else []
+            problems += _video_rows(recorded, decoded, TOLERANCE_US[Path(video).suffix])
         poses = backfilled = None
         if inference is not None:
             poses, backfilled = read_poses(folder), read_backfilled(folder)
@@ -130,33 +171,38 @@ def _verify_camera(
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
         problems += _summary(frames, said)
+        counts |= {"lost": lost_frames(frames), "contents_provable": CHECKSUM in frames or video is None}
     except (OSError, ValueError, KeyError) as error:
         return [*problems, f"{type(error).__name__}: {error}"], {}
     return problems, counts
 
 
-def _frame_rows(frames: pd.DataFrame) -> Iterator[str]:
-    """Every frame that the device numbered has one row, in order."""
+def _frame_rows(frames: pd.DataFrame, counters: dict[str, Any]) -> Iterator[str]:
+    """Every frame that the device numbered has one row, in order, and it is known what became of it."""
     seq = frames["seq"].dropna().to_numpy(np.int64)
     if not np.array_equal(seq, np.arange(len(seq))):
         yield "frames.csv: the numbers of the delivered frames are not 0, 1, 2 ..."
+    if (captured := counters.get("captured", 0)) > len(seq):
+        yield f"frames.csv: {captured - len(seq)} of the {captured} frames that were delivered have no row"
+    if unknown := int((frames["state"] == FrameState.DELIVERED.value).sum()):
+        yield f"frames.csv: {unknown} frames were delivered, and nothing says what became of them"
     yield from _device_ids(frames)
     delivered = frames.dropna(subset=["captured_ns", "arrived_ns"])
     early = delivered["arrived_ns"] < delivered["captured_ns"]
     if early.any():
         yield f"frames.csv: {int(early.sum())} frames were there before they were captured"
-    unknown = set(frames["state"].dropna()) - {state.value for state in FrameState}
-    if unknown or frames["state"].isna().any():
-        yield f"frames.csv: unknown states {sorted(unknown)}"
+    states = set(frames["state"].dropna()) - {state.value for state in FrameState}
+    if states or frames["state"].isna().any():
+        yield f"frames.csv: unknown states {sorted(states)}"
 
 
 def _device_ids(frames: pd.DataFrame) -> Iterator[str]:
     """From row to row the device's number goes up by one; where it does not, a note says why."""
-    frames = frames[~frames["note"].fillna("").str.contains("device id came late")]
-    noted, guessed = (
-        frames["note"].fillna("").str.contains("device id"),
-        frames["state"] == FrameState.INTERRUPTED.value,
-    )
+    notes = frames["note"].fillna("")
+    frames = frames.iloc[_in_order(frames, notes)]
+    notes = frames["note"].fillna("")
+    noted = notes.str.contains(f"(?!{CAME_LATE})device id")
+    guessed = (frames["state"] == FrameState.INTERRUPTED.value) & notes.str.contains("known from")
     numbered = frames["device_id"].notna().to_numpy()
     ids, rows = frames["device_id"].dropna().to_numpy(np.int64), np.flatnonzero(numbered)
     odd, guess = (np.asarray(one, bool)[numbered] for one in (noted, guessed))
@@ -166,8 +212,43 @@ def _device_ids(frames: pd.DataFrame) -> Iterator[str]:
         yield f"frames.csv: device ids jump after {ids[jumps[0]]} without a row for what is missing"
 
 
-def _video_rows(recorded: pd.DataFrame, times_us: Indices, tolerance_us: int) -> Iterator[str]:
-    """Frames in the file are the rows marked recorded, at the times that the rows say."""
+def _in_order(frames: pd.DataFrame, notes: "pd.Series[str]") -> Indices:
+    """Rows in the order of the device's numbers: late frames where they were missing, without those that came twice."""
+    late, twice = (notes.str.contains(text).to_numpy(bool) for text in (CAME_LATE, "device id repeats"))
+    if not late.any():
+        return np.flatnonzero(~twice)
+    begins = notes.str.contains("device ids began|device id jumped").to_numpy(bool)
+    ids = frames["device_id"].to_numpy(np.float64, na_value=np.nan)
+    order = np.arange(len(ids), dtype=np.float64)
+    kept = ~twice
+    for row in np.flatnonzero(late).tolist():
+        overtaker = _overtaker(row, ids, late | twice, begins)
+        kept[row] = overtaker is not None
+        order[row] = row if overtaker is None else overtaker - 0.5
+    rows = np.lexsort((ids, order))
+    return np.asarray(rows[kept[rows]], np.int64)
+
+
+def _overtaker(row: int, ids: NDArray[np.float64], passed: NDArray[np.bool_], begins: NDArray[np.bool_]) -> int | None:
+    """Row of the first frame that overtook a late one.
+
+    None where nothing stands for its number otherwise: before the first frame nothing is missing, and older sessions
+    have a row `lost-camera` beside that of a late frame.
+    """
+    first = row
+    for place in range(row - 1, -1, -1):
+        if not passed[place] and ids[place] <= ids[row]:
+            return first if ids[place] < ids[row] else None
+        if begins[place]:
+            return None
+        if not passed[place] and ids[place] > ids[row]:
+            first = place
+    return None
+
+
+def _video_rows(recorded: pd.DataFrame, decoded: DecodedVideo, tolerance_us: int) -> Iterator[str]:
+    """Frames in the file are the rows marked recorded, at the times and with the contents that the rows say."""
+    times_us = decoded.times_us
     if len(times_us) != len(recorded):
         yield f"the video has {len(times_us)} frames, frames.csv says {len(recorded)}"
     if recorded[["seq", "video_frame", "pts_us"]].isna().any(axis=None):
@@ -177,11 +258,20 @@ def _video_rows(recorded: pd.DataFrame, times_us: Indices, tolerance_us: int) ->
     if not np.array_equal(index, np.arange(len(index))):
         yield "frames.csv: places in the video are not 0, 1, 2 ..."
     both = min(len(times_us), len(recorded))
-    off = np.abs(times_us[:both] - recorded["pts_us"].to_numpy(np.int64)[:both]) > tolerance_us
+    said_us = recorded["pts_us"].to_numpy(np.int64)
+    off = np.abs(times_us[:both] - said_us[:both]) > tolerance_us
     if off.any():
         yield f"the times of {int(off.sum())} frames differ from frames.csv, first of frame {int(np.argmax(off))}"
-    if (np.diff(times_us) <= 0).any():
+    # Recordings from before times rose by the container's tick may have two of one tick
+    same = np.diff(said_us[:both]) <= 2 * tolerance_us if tolerance_us > 1 else np.zeros(max(both - 1, 0), bool)
+    steps = np.diff(times_us[:both])
+    if (steps < 0).any() or ((steps == 0) & ~same).any() or (np.diff(said_us) <= 0).any():
         yield "times in the video do not rise"
+    if CHECKSUM in recorded:
+        wrong = recorded[CHECKSUM].fillna("").to_numpy(object)[:both] != [f"{one:08x}" for one in decoded.crc32[:both]]
+        if wrong.any():
+            first = int(wrong.argmax())
+            yield f"{int(wrong.sum())} frames of the video are not those that were recorded, first frame {first}"
 
 
 def _pose_rows(frames: pd.DataFrame, poses: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:

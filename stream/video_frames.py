@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.video_times import TOLERANCE_US
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.video_file import why_unreadable
 
 __all__ = ["VideoFrames"]
 
@@ -61,7 +62,7 @@ class VideoFrames:
                 for stretch in self._stretches():
                     yield from self._stretch(container, stream, stretch)
         except (av.error.FFmpegError, OSError, IndexError) as error:
-            self._note(f"can't be read: {error}")
+            self._note(f"can't be read: {why_unreadable(self._video, error)}")
 
     def _note(self, problem: str) -> None:
         self.problem = self.problem or f"{self._video.name} {problem}"

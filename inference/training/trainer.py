@@ -21,6 +21,7 @@ from posestream.inference.bundle import ModelBundle
 from posestream.inference.decoder import decode_numpy, sigmoid
 from posestream.inference.errors import ModelError
 from posestream.inference.network import build_network
+from posestream.inference.quiet import import_keras, import_tensorflow
 from posestream.inference.training.batches import Batches
 from posestream.inference.training.evaluation import Errors, evaluate
 from posestream.inference.training.labels import LabelledFrame
@@ -237,11 +238,8 @@ def learning_rate(plan: TrainingPlan, step: int) -> float:
 
 
 def _tensorflow() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import keras
-    import tensorflow as tf
-
+    keras, tf = import_keras(), import_tensorflow()
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             f"Keras runs on {keras.backend.backend()}, but training needs TensorFlow. Unset KERAS_BACKEND."

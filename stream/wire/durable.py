@@ -1,10 +1,12 @@
-"""Brings the names of files to the disk. The one place where systems differ in this."""
+"""Brings files to the disk under their names, whole. The one place where systems differ in this."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["sync_folder"]
+__all__ = ["replacing", "sync_folder"]
 
 
 def sync_folder(folder: Path) -> None:
@@ -24,3 +26,24 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; when the block ends, the file there takes the place of `path`.
+
+    Raises
+    ------
+    OSError
+        Where it can't be brought to the disk, or take the place.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

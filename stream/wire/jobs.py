@@ -47,6 +47,8 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Further options of the encoder, as FFmpeg names them."""
     queue_bytes: int = 512 * 2**20
     """Bytes of raw frames that may wait for the encoder before frames are lost."""
+    queue_s: float = 2.0
+    """Seconds for which one of them may wait, by the encoder's pace too, before new frames are lost."""
 
 
 class RegionSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from posestream.stream.wire.sensor import SensorPatch
 __all__ = [
     "CHANNELS",
     "END",
+    "FOUND",
     "MAX_HEADER_BYTES",
     "MAX_PATCHES",
     "PROTOCOL_VERSION",
@@ -76,6 +77,8 @@ Value = int | float | str | bool | None
 
 END = "end"
 """Name of the event that closes a camera's frame stream, or a pose stream."""
+FOUND = "found"
+"""Name of the event that a frame came after it was counted as lost."""
 SKIPPED = "skipped"
 """Name of the event that says which frames got no live pose, and why."""
 

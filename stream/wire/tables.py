@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 __all__ = [
     "BACKFILLED_COLUMNS",
+    "CAME_LATE",
     "FRAME_COLUMNS",
     "LOST_STATES",
+    "PACKET_COLUMNS",
     "POSE_COLUMNS",
     "SKIPPED_COLUMNS",
     "FrameState",
@@ -35,12 +37,15 @@ __all__ = [
 class FrameState(StrEnum):
     """What became of a frame that the device numbered."""
 
+    DELIVERED = "delivered"
+    """It was handed to the encoder; what became of it is in `packets.csv` until the camera's process closes its files.
+    A closed session has none."""
     RECORDED = "recorded"
     """It is in the video."""
     LOST_CAMERA = "lost-camera"
     """The device numbered it and never delivered it."""
     LOST_QUEUE = "lost-queue"
-    """The encoder was so far behind that its queue was full."""
+    """The encoder was so far behind that there was no room or no time for one more frame."""
     ENCODER_ERROR = "encoder-error"
     """The encoder or the disk refused it."""
     INTERRUPTED = "interrupted"
@@ -62,6 +67,8 @@ class PoseState(StrEnum):
 
 LOST_STATES = (FrameState.LOST_CAMERA, FrameState.LOST_QUEUE, FrameState.ENCODER_ERROR, FrameState.INTERRUPTED)
 """States of frames that should be in the video and are not."""
+CAME_LATE = "device id came late"
+"""Note of a frame that others overtook; until the tables are merged its id may have a row `lost-camera` above it."""
 
 FRAME_COLUMNS = (
     "seq",  # number of the frame in the stream; empty where the device lost it
@@ -72,11 +79,22 @@ FRAME_COLUMNS = (
     "wall_ns",  # `captured_ns` by the wall clock
     "video_frame",  # index of the frame in the video; empty where it is not in it
     "pts_us",  # presentation time in the video, microseconds from the first frame
+    "crc32",  # of its packet in the video, 8 hex digits: `posestream.stream.wire.packets`; empty where it is not in it
     "state",  # a `FrameState`
     "note",  # what was repaired or is odd
     "pose",  # a `PoseState`; empty until the session is closed, for nobody knows it before
 )
 """Columns of `frames.csv`: one row for every frame that the device numbered, in that order."""
+
+PACKET_COLUMNS = (
+    "seq",
+    "video_frame",
+    "pts_us",
+    "crc32",
+    "state",  # `recorded`, `encoder-error` where it was refused, `lost-queue` where it had waited too long
+    "note",  # what was repaired
+)
+"""Columns of `packets.csv`: what became of each frame that was handed to the encoder, in that order."""
 
 POSE_COLUMNS = (
     "frame_seq",

@@ -1,6 +1,7 @@
 """The capture thread with a real socket and a real recorder, and cameras that misbehave."""
 
 import csv
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, CameraSettings, Capture
 from posestream.acquisition.capture import MAX_EVENTS, CaptureThread
+from posestream.acquisition.encoder import VideoWriter
+from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.synthetic import SyntheticCamera, SyntheticSettings
 from posestream.stream.wire.clock import monotonic_ns
@@ -52,7 +55,7 @@ class Bench:
             silent_s=options.pop("silent_s", 5.0),
             reconnect_s=options.pop("reconnect_s", 10.0),
         )
-        self.recorder = Recorder(folder, RecordingSettings(**options), self.format)
+        self.recorder = Recorder(folder, RecordingSettings(**{"queue_s": 3600} | options), self.format)
         self.capture.begin(self.recorder, None)
 
     def end(self) -> list[dict[str, str]]:
@@ -278,3 +281,75 @@ def test_a_rate_other_than_asked_is_told_once(bench, monkeypatch) -> None:
     assert told.level == "warning"
     assert told.data["asked_hz"] == 1_000
     assert told.data["measured_hz"] < 110
+
+
+def test_frames_that_come_late_are_neither_lost_nor_told(bench) -> None:
+    ids = [119, 121, 120, *range(122, 160)]
+    run = bench(ScriptedCamera(shots(*ids), [GREY]))
+    until(lambda: run.capture.captured == len(ids))
+    rows = run.end()
+    assert [int(row["device_id"]) for row in rows] == ids
+    assert {row["state"] for row in rows} == {"recorded"}
+    assert run.capture.lost_camera == 0
+    assert not run.told("lost-camera")
+    assert [event.data["seq"] for event in run.told("device-id")] == [2]
+
+
+def test_a_loss_is_told_once_no_frame_can_come_late_any_more(bench) -> None:
+    ids = [1, 2, 6, 4, *range(7, 30), 5]
+    run = bench(ScriptedCamera(shots(*ids), [GREY]))
+    until(lambda: run.capture.captured == len(ids))
+    rows = run.end()
+    [lost] = run.told("lost-camera")
+    assert lost.data == {"count": 2, "first_id": 3, "last_id": 5}
+    assert run.capture.lost_camera == 1
+    assert [event.data["seq"] for event in run.told("found")] == [len(ids) - 1]
+    assert [row["device_id"] for row in rows if row["state"] == "lost-camera"] == ["3"]
+    assert run.recorder.states == {"recorded": len(ids), "lost-camera": 1}
+
+
+def test_an_encoder_that_is_behind_is_told_and_that_it_has_caught_up(bench, monkeypatch) -> None:
+    gate, write = threading.Event(), VideoWriter.write
+    monkeypatch.setattr(VideoWriter, "write", lambda *given: (gate.wait(60), write(*given))[1])
+    run = bench(ScriptedCamera(shots(*range(5)), [GREY]), queue_s=60.0)
+    until(lambda: bool(run.told("encoder-behind")))
+    [told] = run.told("encoder-behind")
+    assert told.level == "warning"
+    assert told.data["waiting_ms"] > 500
+    assert "at 60000 ms frames are lost" in told.text
+    gate.set()
+    until(lambda: len(run.told("encoder-behind")) == 2)
+    assert run.told("encoder-behind")[1].level == "info"
+    assert {row["state"] for row in run.end()} == {"recorded"}
+
+
+def test_that_the_encoder_is_behind_is_not_told_with_every_frame() -> None:
+    lag, second = EncoderLag(2.0), 1_000_000_000
+    assert lag.look(0, 500) is None
+    assert "501 ms behind; at 2000 ms" in (lag.look(0, 501) or "")
+    assert lag.look(second, 900) is None
+    assert lag.behind
+    assert lag.look(2 * second, 40) == "has caught up"
+    assert lag.look(3 * second, 900) is None
+    assert lag.look(4 * second, 10) is None
+    assert "behind" in (lag.look(11 * second, 900) or "")
+
+
+def test_no_number_is_published_without_a_row(bench, monkeypatch) -> None:
+    monkeypatch.setattr("posestream.acquisition.recorder.ROW_WAIT_S", 60.0)  # here the disk is waited for
+    run = bench(ScriptedCamera(shots(*range(200)), [GREY]))
+    table = run.folder / "frames.csv"
+    send, behind = run.publisher.send, []
+
+    def watch(parts: list[Any]) -> None:
+        message = decode([bytes(part) for part in parts])
+        if isinstance(message, Frame):
+            rows = table.read_bytes().splitlines()
+            behind.append(message.header.seq - (len(rows) - 2))
+        send(parts)
+
+    run.publisher.send = watch
+    until(lambda: run.capture.captured == 200)
+    run.end()
+    assert len(behind) > 100
+    assert max(behind) <= 0

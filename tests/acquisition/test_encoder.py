@@ -32,7 +32,7 @@ def record(path: Path, camera: CameraFormat, times_us: list[int], **settings: An
     video = VideoWriter(path, RecordingSettings(container=container, **settings), camera)
     pictures = [picture(camera, number % 3) for number in range(len(times_us))]
     for pixels, time_us in zip(pictures, times_us, strict=True):
-        assert video.write(pixels, time_us) == [time_us]  # one frame in, one packet out
+        assert [packet.pts_us for packet in video.write(pixels, time_us)] == [time_us]  # one frame in, one packet out
     assert video.close() == []
     return pictures
 
@@ -192,7 +192,8 @@ def test_ffv1_keeps_every_bit_that_the_format_holds(tmp_path: Path, bits: int, p
     settings = RecordingSettings(codec="ffv1", container="mkv", pixel_format=pixel_format)
     video = VideoWriter(tmp_path / "video.mkv", settings, deep(bits))
     assert video.deep
-    assert [video.write(ramp(bits), time) for time in (0, 10_000)] == [[0], [10_000]]
+    written = [video.write(ramp(bits), time) for time in (0, 10_000)]
+    assert [[packet.pts_us for packet in packets] for packets in written] == [[0], [10_000]]
     video.close()
     seen = read_deep(tmp_path / "video.mkv", pixel_format)
     kept = min(bits, depth)
@@ -215,3 +216,10 @@ def test_deep_frames_are_recorded_with_eight_bits_unless_asked_otherwise(pixel_f
 
 def test_eight_bits_are_not_made_deep() -> None:
     assert not VideoWriter(None, RecordingSettings(pixel_format="gray10le"), GREY).deep
+
+
+def test_a_rate_that_matroska_can_not_count_is_refused() -> None:
+    fast = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=2_000.0)
+    with pytest.raises(EncoderError, match="use mp4"):
+        VideoWriter(None, RecordingSettings(container="mkv"), fast)
+    VideoWriter(None, RecordingSettings(), fast)

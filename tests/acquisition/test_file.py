@@ -148,10 +148,10 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for path, word in (
         (absent, "no such file"),
         (empty, "empty"),
-        (text, "no video"),
+        (text, "not a video"),
         (cut, "damaged"),
         (sound, "only audio"),
-        (tmp_path, "no file"),
+        (tmp_path, "not a file"),
     ):
         with pytest.raises(CameraError, match=word) as error:
             FileCamera(FileSettings(path=path)).open()

@@ -24,6 +24,7 @@ from posestream.acquisition.camera import Camera, CameraError, Capture, EndOfStr
 from posestream.acquisition.libav import LibavCamera, LibavSettings
 from posestream.acquisition.vocabulary import Trigger
 
+from ..support.waiting import until
 from .camera_contract import CameraContract, buffer_for, read_frame
 
 POSESTREAM = shutil.which("posestream", path=str(Path(sys.executable).parent)) or "posestream"
@@ -134,7 +135,7 @@ class MjpegServer(ThreadingHTTPServer):
 
     def __init__(self, count: int) -> None:
         super().__init__(("127.0.0.1", 0), _Mjpeg)
-        self.count, self.stalled = count, threading.Event()
+        self.count, self.sent, self.stalled = count, 0, threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -156,6 +157,7 @@ class _Mjpeg(BaseHTTPRequestHandler):
                 self.wfile.write(head + jpeg + b"\r\n")
             except OSError:
                 return
+            self.server.sent = number + 1
             time.sleep(0.02)
             while self.server.stalled.is_set():
                 time.sleep(0.02)
@@ -293,11 +295,12 @@ def test_http_that_hangs_up_is_lost(mjpeg: Callable[[int], MjpegServer]) -> None
 
 
 def test_a_slow_reader_gets_the_newest_and_sees_the_gap(mjpeg: Callable[[int], MjpegServer]) -> None:
-    camera = LibavCamera(LibavSettings(source=mjpeg(1000).address))
+    server = mjpeg(1000)
+    camera = LibavCamera(LibavSettings(source=server.address))
     out = buffer_for(camera.open())
     camera.start()
     frames = [(read_frame(camera, out), number_of(out))]
-    time.sleep(1.0)
+    until(lambda: server.sent > frames[0][1] + 40)  # nobody reads meanwhile
     frames += [(read_frame(camera, out), number_of(out)) for _ in range(20)]
     camera.stop()
     assert_accounted(frames)

@@ -10,8 +10,8 @@ HOUR_NS = 3_600_000_000_000
 FRAME_NS = 10_000_000
 
 
-def times_of(nanoseconds) -> tuple[list[int], list[str]]:
-    times = PresentationTimes()
+def times_of(nanoseconds, tick_us: int = 1) -> tuple[list[int], list[str]]:
+    times = PresentationTimes(tick_us)
     given_times = [times.next(one) for one in nanoseconds]
     return [pts for pts, _ in given_times], [note for _, note in given_times]
 
@@ -52,3 +52,16 @@ def test_a_clock_that_is_set_back_costs_one_repair(nanoseconds, repaired) -> Non
 
 def test_equal_stamps_are_a_microsecond_apart() -> None:
     assert times_of([5, 5, 5, 20_005]) == ([0, 1, 2, 20], ["", *["presentation time repaired"] * 2, ""])
+
+
+@given(st.lists(st.one_of(st.integers(-(2**62), 2**62), st.integers(0, 10**8)), min_size=1, max_size=100))
+def test_times_that_are_counted_in_milliseconds_rise_in_milliseconds(nanoseconds) -> None:
+    times, _ = times_of(nanoseconds, 1_000)
+    ticks = [(one + 500) // 1_000 for one in times]
+    assert all(earlier < later for earlier, later in pairwise(ticks))
+
+
+def test_what_differs_by_a_tick_is_left_alone() -> None:
+    nanoseconds = [0, 1_400_000, 1_600_000, 10_000_000]
+    assert times_of(nanoseconds, 1_000) == ([0, 1_400, 1_600, 10_000], [""] * 4)
+    assert times_of([0, 1_600_000, 1_700_000], 1_000) == ([0, 1_600, 3_000], ["", "", "presentation time repaired"])

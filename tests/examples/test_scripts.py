@@ -1,4 +1,4 @@
-"""The example programs, as the README says to start them, on one run of the simulated mouse."""
+"""The example programs, as the README says to start them, on one run of the simulated mouse, and called wrongly."""
 
 import re
 import subprocess
@@ -31,6 +31,7 @@ model = "openfield-mouse"
 [network]
 poses = "{endpoint}"
 """
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 ENTERED = re.compile(r"frame (\d+): snout entered at (\d+), (\d+); pose (\d+) ms old")
 
 
@@ -78,3 +79,35 @@ def test_the_overlay_shows_frames_with_a_circle_at_each_body_part(recorded: tupl
     for row in range(2):
         for column in range(2):
             assert coloured[row * 480 : row * 480 + 480, column * 640 : column * 640 + 640].sum() > 4 * 50
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_has_a_usage(name: str) -> None:
+    ended = run(name, "--help")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"usage: {name}")
+
+
+def test_overlay_without_arguments_prints_its_usage() -> None:
+    ended = run("overlay.py")
+    assert ended.returncode == 2
+    assert "usage: overlay.py" in ended.stderr
+    assert "SESSION/CAMERA, OUT.png" in ended.stderr
+
+
+def test_overlay_of_what_is_no_session(tmp_path: Path) -> None:
+    ended = run("overlay.py", tmp_path, tmp_path / "out.png")
+    assert ended.returncode == 2
+    assert "no video with DeepLabCut's files" in ended.stderr
+
+
+def test_closed_loop_where_nobody_publishes() -> None:
+    ended = run("closed_loop.py", "tcp://127.0.0.1:1", "--wait", 0.2)
+    assert ended.returncode == 1
+    assert "nobody publishes there" in ended.stderr
+    assert "Traceback" not in ended.stderr

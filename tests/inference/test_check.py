@@ -95,7 +95,7 @@ def test_frames_come_from_the_video_they_were_taken_of(archive: Path, tmp_path: 
     np.savez(path, hashes=[*hashes[:4], "0" * 32], **content)
     with pytest.raises(ModelError, match="1 of 5 frames"):
         read_recorded(path, video)
-    with pytest.raises(ModelError, match="cannot be read as a video"):
+    with pytest.raises(ModelError, match="it is not a video"):
         read_recorded(path, path)
     # the colours that benchmarks/deeplabcut_reference.py gives a grey video, made with OpenCV's order of channels
     grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video_frames(video, (64, 48)))

@@ -108,5 +108,5 @@ def test_what_is_wrong_with_an_int8_graph_is_said(optimised: ModelBundle, tmp_pa
 
 def test_a_video_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "video.mp4").write_text("none")
-    with pytest.raises(ModelError, match="cannot be read as a video"):
+    with pytest.raises(ModelError, match="it is not a video"):
         spread_frames(tmp_path / "video.mp4", 2, None)

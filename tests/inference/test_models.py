@@ -42,7 +42,11 @@ def test_project_stands_for_its_newest_network(train_folder: Path, bundle) -> No
         (["a/pose_cfg.yaml", "a/snapshot-5.pb"], "a", "not a DeepLabCut pose_cfg"),
         (["a/snapshot-5.pb"], "a", r"no pose_cfg\.yaml"),
         (["a/snapshot-5.pb"], "a/snapshot-5.pb", r"pose_cfg\.yaml cannot be read"),
-        (["a/dlc-models/iteration-0/b/train/pose_cfg.yaml"], "a", "none of its networks has a snapshot"),
+        (
+            ["a/dlc-models/iteration-0/b/train/pose_cfg.yaml"],
+            "a",
+            "no trained network here.* posestream train .*a --output a-network",
+        ),
         (["a/pose_cfg.yaml"], "a", r"no snapshot-N\.index"),
         (["a/snapshot-5.index"], "a", r"no pose_cfg\.yaml"),
         (["a/video.mp4"], "a/video.mp4", "a file of another kind"),
@@ -56,6 +60,24 @@ def test_what_is_not_a_model_is_named(tmp_path: Path, files: list[str], source: 
         path.write_bytes(b"")
     with pytest.raises(ModelError, match=message):
         load_model(tmp_path / source)
+
+
+def test_a_project_that_was_never_trained_says_what_to_do(tmp_path: Path) -> None:
+    project = tmp_path / "my mice"
+    project.mkdir()
+    (project / "config.yaml").write_text("Task: mice\nbodyparts: [snout]\n")
+    with pytest.raises(ModelError, match=r'no trained network here. Train one: posestream train ".*my mice" --output'):
+        load_model(project)
+    (project / "config.yaml").write_text("colour: blue\n")  # another program's
+    with pytest.raises(ModelError, match=r"neither model\.json"):
+        load_model(project)
+
+
+def test_a_mistyped_name_gets_the_near_match(tmp_path: Path) -> None:
+    (tmp_path / "my-mouse").mkdir()
+    for given, meant in (("openfeild-mouse", "openfield-mouse"), ("my-muose", "my-mouse")):
+        with pytest.raises(ModelError, match=rf'No such model: .*{given} \(did you mean "{meant}"\?\)'):
+            load_model(tmp_path / given)
 
 
 def test_importing_is_light() -> None:

@@ -34,7 +34,7 @@ def test_engine_decides_within_an_iteration(tmp_path: Path, engine: str, expecte
 
 def test_a_project_without_a_snapshot(tmp_path: Path) -> None:
     network(tmp_path, "dlc-models/iteration-0/aOct1-trainset95shuffle1", "pose_cfg.yaml")
-    with pytest.raises(ModelError, match="none of its networks has a snapshot"):
+    with pytest.raises(ModelError, match="no trained network here"):
         newest_train_folder(tmp_path)
     (tmp_path / "config.yaml").write_text("engine: [")
     with pytest.raises(ModelError, match="not a YAML file"):

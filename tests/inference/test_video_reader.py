@@ -187,8 +187,8 @@ def nothing_in_it(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda _: None, "No such file"),
-        (text, "can't be read as a video"),
+        (lambda _: None, "there is no such file"),
+        (text, "it is not a video"),
         (sound, "no video stream"),
         (nothing_in_it, "no frame that can be decoded"),
     ],

@@ -1,6 +1,5 @@
 """What every test of whole runs takes: the program, a rig, and a network that means nothing."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +66,3 @@ def rig(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
-
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ from posestream.inference.following import FollowSettings
 from posestream.inference.framing import Framing, Region
 from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
 from posestream.stream.partial_poses import PartialPoses
+from posestream.stream.progress import Progress
 
+from ..support.runs import in_terminal
 from ..support.waiting import until
 from .conftest import BODYPARTS, write_video
 
@@ -33,9 +36,18 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def analyze(random_model: Path) -> Callable[..., dict[str, Any]]:
-    def run(*given: Path, work: Callable[[Analyses], None] = lambda _: None, **options: Any) -> dict[str, Any]:
+    def run(
+        *given: Path,
+        work: Callable[[Analyses], None] = lambda _: None,
+        show: Callable[[Progress], None] = lambda _: None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        def shown(progress: Progress) -> None:
+            show(progress)
+            work(analyses)
+
         settings = AnalyzeSettings(**dict[str, Any](model=random_model, batch_size=4) | options)
-        analyses = Analyses(find_videos(given, settings.output), settings, show=lambda _: work(analyses))
+        analyses = Analyses(find_videos(given, settings.output), settings, show=shown)
         return analyses.run()
 
     return run
@@ -102,8 +114,10 @@ def test_what_was_stopped_goes_on_to_the_same_files(analyze, video: Path, tmp_pa
     assert result["stopped"]
     assert result["videos"][0] | {"frames": 4, "state": "stopped"} == result["videos"][0]
     assert left_in(parts) == {f"clip{SCORER}.partial"}
-    result = analyze(video, output=parts)
+    counted: list[Progress] = []
+    result = analyze(video, output=parts, show=counted.append)
     assert result["videos"][0]["resumed"] == 4
+    assert (counted[0].values["clip.mp4"]["done"], counted[0].values["clip.mp4"]["total"]) == (8, FRAMES)
     assert left_in(parts) == RESULTS
     pd.testing.assert_frame_equal(table_of(parts / "clip.mp4"), table_of(whole / "clip.mp4"))
     csv = f"clip{SCORER}.csv"
@@ -137,9 +151,27 @@ def test_ctrl_c_says_how_to_go_on(posestream, random_model: Path, tmp_path: Path
     running.process.send_signal(signal.SIGINT)
     status, out, err = running.end()
     assert status == 1
-    assert "the same command goes on" in out
+    assert "the same command resumes" in out
     assert "Traceback" not in err
     assert left_in(tmp_path) == {partial.name}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no Ctrl-C to one process")
+def test_ctrl_c_is_answered_while_the_network_is_loading(random_model: Path, video: Path, tmp_path: Path) -> None:
+    """On TensorFlow, whose import and first run take seconds in libraries."""
+    sent: list[str] = []
+
+    def react(shown: str, process: subprocess.Popen[bytes]) -> None:
+        if "loading the network" in shown and not sent:
+            sent.append(shown)
+            process.send_signal(signal.SIGINT)
+
+    options = ["--model", str(random_model), "--engine", "tensorflow", "--precision", "float32"]
+    status, lines = in_terminal(80, ["analyze", str(video), *options], tmp_path, react)
+    assert status == 1, lines
+    assert "stopping the loading of the network" in lines
+    assert not any("Traceback" in line for line in lines), lines
+    assert left_in(tmp_path) - {f"clip{SCORER}.partial.lock"} == set()
 
 
 def test_a_broken_video_does_not_stop_the_others(posestream, random_model: Path, video: Path) -> None:

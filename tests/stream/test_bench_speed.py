@@ -112,7 +112,7 @@ def test_what_is_combined_with_what() -> None:
     ("arguments", "says"),
     [
         (("--size", "640"), "640 is no size; write WIDTHxHEIGHT"),
-        (("--batch-sizes", "1,two"), "1,two are not numbers from 1 to 1024"),
+        (("--batch-sizes", "1,two"), "1,two is not a list of numbers from 1 to 1024"),
         (("--engine", "openvino"), "write NAME:PRECISION"),
         (("--window", 256), "name a video"),
         (("--engine", "warp:float32"), "Nothing of what was asked can be measured here"),

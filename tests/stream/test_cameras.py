@@ -1,11 +1,19 @@
 """`posestream cameras`, `cameras test` and `doctor`, as a user calls them, on what is always there."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from posestream.stream.cameras import list_cameras
+from posestream.stream.rig import load_rig
 
 RIG = """
 [cameras.arena]
@@ -56,9 +64,10 @@ def test_a_rig_that_is_wrong_is_wrong_use(posestream, rig) -> None:
     assert 'did you mean "synthetic"' in err
 
 
+@pytest.mark.timeout(300)  # it runs the network in every engine
 def test_the_doctor_looks_at_everything(posestream, rig, random_model, tmp_path) -> None:
     sick = f'{RIG}[recording]\ncodec = "h264_nosuch"\n[inference]\nmodel = "{random_model}"\n'
-    status, out, err = posestream("doctor", rig(sick), "--output", tmp_path / "out", "--json").end()
+    status, out, err = posestream("doctor", rig(sick), "--output", tmp_path / "out", "--json").end(250)
     assert status == 1, err
     findings = json.loads(out)
     assert {finding["part"] for finding in findings} >= {"system", "encoder", "engine", "camera", "disk", "clock"}
@@ -66,4 +75,47 @@ def test_the_doctor_looks_at_everything(posestream, rig, random_model, tmp_path)
     assert len(problems) == 1, problems
     assert "h264_nosuch" in problems[0]
     assert any("frames/s" in finding["text"] for finding in findings if finding["part"] == "engine")
+    (camera,) = [finding for finding in findings if finding["text"].startswith("camera arena: simulated")]
+    assert camera["text"].endswith("160x120 gray8 at 100 frames/s")
+    (poses,) = [finding for finding in findings if finding["part"] == "poses"]
+    assert "expect about" in poses["text"]
+    assert "160x120" in poses["text"]
+    assert "the camera gives 100" in poses["text"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rig.toml"]
+
+
+@pytest.mark.timeout(300)
+def test_the_doctor_without_a_rig_names_a_network_and_versions_that_people_know(posestream) -> None:
+    status, out, err = posestream("doctor").end(250)
+    assert status == 0, err
+    assert "with openfield-mouse" in out
+    assert re.search(r"FFmpeg \d+\.\d+.*, PyAV \d+\.\d+", out)
+    assert "h264_nvenc" in out
+    for raw in ("random", "Errno", "avcodec_open2"):
+        assert raw not in out
+
+
+def test_the_doctor_tells_a_wrong_key_of_a_camera(rig) -> None:
+    from posestream.stream.doctor import _rig_cameras
+
+    streams: list[Any] = []
+    wrong = load_rig(rig(RIG.replace("width", "widht")))
+    (finding,) = _rig_cameras(wrong, Path(), streams)
+    assert finding.level == "problem"
+    assert 'cameras.arena.widht: unknown key (did you mean "width"?)' in finding.text
+    assert streams == []
+
+
+def test_the_doctor_notices_that_others_use_the_processor() -> None:
+    from posestream.stream.doctor import _busy
+
+    spin = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
+    try:
+        (finding,) = _busy()
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    assert "% of the processor" in finding.text
+    assert "run doctor again" in finding.advice

@@ -55,9 +55,39 @@ def test_a_model_is_held_against_recorded_poses(posestream, random_model, tmp_pa
     status, out, _ = posestream(*check, "--against", tmp_path / "poses.npz").end()
     assert status == 1
     assert json.loads(out)["rows"][0]["within_limits"] is False
-    status, out, _ = posestream("model", "check", random_model, "--frames", "1").end()
+    status, out, err = posestream("model", "check", random_model, "--frames", "1").end()
     assert status == 0
     assert "frames per second" in out
+    assert "loading the network" in err
+    assert "noise: compiling the network for 640x480 pixels" in err
+    assert "1 of 1 frames" in err
     status, _, err = posestream(*check, "--against", tmp_path / "none.npz").end()
     assert status == 2
     assert "not an archive of poses" in err
+
+
+def test_an_empty_video_gets_one_message_from_every_command(posestream, rig, random_model, tmp_path) -> None:
+    video = tmp_path / "empty clip.mp4"
+    video.touch()
+    camera = rig(f'[cameras.top]\nbackend = "file"\npath = "{video.name}"\n')
+    for command, status in (
+        (("analyze", video, "--model", random_model), 1),
+        (("model", "check", random_model, "--video", video), 2),
+        (("model", "optimize", random_model, "--precision", "int8", "--calibrate", video, "--output", "new"), 2),
+        (("bench", "speed", random_model, "--video", video), 2),
+        (("run", camera), 2),
+    ):
+        found, out, err = posestream(*command).end()
+        assert (found, f"{video}: the file is empty (0 bytes)" in out + err) == (status, True), (command, out, err)
+        assert "Errno" not in out + err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no Ctrl-C to one process")
+def test_ctrl_c_is_answered_by_a_command_that_is_in_a_library(posestream, random_model) -> None:
+    running = posestream("model", "check", random_model, "--engine", "tensorflow")
+    running.until("loading the network")
+    running.interrupt()
+    running.until("interrupted; ending")
+    status, out, err = running.end()
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err

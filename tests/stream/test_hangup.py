@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,9 @@ def frames_table(folder: Path, rows: int) -> None:
     until(lambda: sum(path.read_bytes().count(b"\n") for path in folder.glob("out/*/top/frames.csv")) > rows)
 
 
-def closed(folder: Path) -> dict:
+def closed(folder: Path) -> dict[str, Any]:
     (session,) = (folder / "out").iterdir()
-    summary = json.loads((session / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((session / "summary.json").read_text())
     assert verify_session(session)["problems"] == []
     assert json.loads((session / "session.json").read_text())["state"] == "complete"
     return summary
@@ -39,7 +40,7 @@ def closed(folder: Path) -> dict:
 class Terminal:
     """A program in a terminal of its own, which can be closed."""
 
-    def __init__(self, command: list[str], folder: Path) -> None:
+    def __init__(self, command: list[str], folder: Path, **options: Any) -> None:
         import pty
 
         self.master, slave = pty.openpty()
@@ -53,6 +54,7 @@ class Terminal:
             stderr=slave,
             cwd=folder,
             start_new_session=True,
+            **options,
         )
         os.close(slave)
 
@@ -64,8 +66,8 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     started: list[Terminal] = []
 
-    def start(*command: object) -> Terminal:
-        started.append(Terminal([str(part) for part in command], tmp_path))
+    def start(*command: object, **options: Any) -> Terminal:
+        started.append(Terminal([str(part) for part in command], tmp_path, **options))
         return started[-1]
 
     yield start
@@ -151,9 +153,10 @@ def test_a_process_that_was_started_by_hand_closes_its_files(posestream, rig, te
     assert frames_in(folder / "video.mp4") == (folder / "frames.csv").read_text().count("\n") - 1 > 30
 
 
-def test_closing_the_terminal_ends_an_analysis_as_ctrl_c_does(terminal, random_model, tmp_path) -> None:
+def test_closing_the_terminal_ends_an_analysis_as_ctrl_c_does(terminal, random_model, plugins, tmp_path) -> None:
     video = write_video(tmp_path / "long.mp4", 2_000, 240, 320)
-    work = terminal(POSESTREAM, "analyze", video, "--model", random_model)
+    command = [POSESTREAM, "analyze", video, "--model", random_model, "--engine", "trouble", "--precision", "float32"]
+    work = terminal(*command, env=plugins | {"TROUBLE_ENGINE": "slow"})
     drained(work)
     until(lambda: any(path.stat().st_size > 2_000 for path in tmp_path.glob("*partial*")), 90)
     os.killpg(work.process.pid, signal.SIGHUP)

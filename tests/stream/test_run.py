@@ -199,7 +199,8 @@ BAD_RIGS = {
     "no cameras": ("[cameras]\n", "no camera; add a table"),
     "unknown key": (ARENA + "fsp = 3\n", "cameras.top.fsp: unknown key"),
     "near match": (ARENA + "heigth = 3\n", 'did you mean "height"?'),
-    "wrong type": (ARENA.replace("50.0", '"fast"'), "cameras.top.rate_hz = 'fast'"),
+    "wrong type": (ARENA.replace("50.0", '"fast"'), 'cameras.top.rate_hz = "fast": must be a number'),
+    "too low a quality": (ARENA + "[recording]\ncrf = 60\n", "recording.crf = 60: libx264 takes 0 to 51"),
     "unknown table": (ARENA + "[recordign]\ncrf = 3\n", 'recordign: unknown key (did you mean "recording"?)'),
     "no backend": ('[cameras.top]\nbackend = "sythetic"\n', 'did you mean "synthetic"?'),
     "no such video": ('[cameras.top]\nbackend = "file"\npath = "gone.mp4"\n', "gone.mp4"),
@@ -225,6 +226,14 @@ def test_bad_input_is_named_before_anything_is_recorded(posestream, rig, tmp_pat
     assert "Traceback" not in err
     assert out == ""
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_keys_of_every_camera_are_checked_before_any_is_opened(posestream, rig) -> None:
+    side = ARENA.replace("top", "side").replace("rate_hz", "rate")
+    status, _, err = posestream("run", rig(f"{ARENA}{side}"), "--seconds", 1).end()
+    assert status == 2
+    assert 'cameras.side.rate: unknown key (did you mean "rate_hz"?)' in err
+    assert "opening cameras" not in err
 
 
 def test_a_model_that_is_damaged_is_named(posestream, rig, random_model, tmp_path) -> None:

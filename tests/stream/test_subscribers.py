@@ -1,6 +1,10 @@
 import asyncio
+import re
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -147,6 +151,40 @@ def test_follow_goes_on_with_the_next_session(context, stream) -> None:
         stream.end()
         stream.send(0, session="next")
         assert [next(poses).header.session, next(poses).header.session] == ["5e55", "next"]
+
+
+def test_the_readmes_example_of_an_event_loop_runs(stream) -> None:
+    """To the letter, but for the address."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"<!-- async -->\n```python\n(.*?)```", readme, re.DOTALL)
+    code = code.replace("PoseSubscriber(", f"PoseSubscriber({stream.endpoint!r}, ")
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for_reader(stream.publisher, 3)
+        stream.send(*range(3))
+        stream.end()
+        out, _ = program.communicate(timeout=60)
+    finally:
+        program.kill()
+    assert program.returncode == 0
+    assert [line.split()[:2] for line in out.splitlines() if line.startswith("top")] == [
+        ["top", "0"],
+        ["top", "2"],
+        ["top", "4"],
+    ]
+
+
+def test_a_subscriber_closes_with_async_with(context, stream) -> None:
+    async def collect() -> tuple[list[int], PoseSubscriber]:
+        async with PoseSubscriber(stream.endpoint, timeout_s=5, context=context) as poses:
+            await asyncio.to_thread(wait_for_reader, stream.publisher, 3)
+            stream.send(*range(3))
+            stream.end()
+            return [pose.header.seq async for pose in poses], poses
+
+    seqs, poses = asyncio.run(collect())
+    assert seqs == [0, 1, 2]
+    assert list(poses) == []  # it is closed
 
 
 def test_poses_can_be_awaited(context, stream) -> None:

@@ -42,8 +42,8 @@ def test_whoever_claims_a_folder_has_it_alone(tmp_path, monkeypatch) -> None:
 
     class Noon(datetime):
         @classmethod
-        def now(cls):
-            return cls(2026, 11, 22, 12)
+        def now(cls, tz=None):
+            return cls(2026, 11, 22, 12, tzinfo=tz)
 
     monkeypatch.setattr("posestream.stream.session.datetime", Noon)
     rig = parse_rig({"cameras": {"top": {"backend": "synthetic"}}}, "test")

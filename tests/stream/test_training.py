@@ -1,5 +1,6 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,22 @@ def test_arena_frames_tell_what_they_know() -> None:
         assert picture[y, x].mean() < np.median(picture)  # the mouse is darker than the ground
     with pytest.raises(ModelError, match="none of which"):
         arena_frames(1, ("wing",), first_seed=0)
+
+
+def test_a_training_says_nothing_of_its_libraries(posestream, random_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    folder = tmp_path / "mouse" / "labeled-data" / "m1"
+    folder.mkdir(parents=True)
+    (tmp_path / "mouse" / "config.yaml").write_text("Task: mouse\nbodyparts: [snout]\n")
+    cv2.imwrite(str(folder / "img0.png"), np.zeros((64, 96, 3), np.uint8))
+    (folder / "CollectedData_me.csv").write_text(
+        "scorer,me,me\nbodyparts,snout,snout\ncoords,x,y\nlabeled-data/m1/img0.png,20,30\n"
+    )
+    train = ("train", tmp_path / "mouse", "--output", "new", "--start", random_model, "--steps", 1, "--holdout", 0)
+    status, out, err = posestream(*train).end()
+    assert (status, err) == (0, "")
+    assert out.startswith("loading the network")
+    assert out.splitlines()[1].startswith("1 labelled frames")
 
 
 def test_wrong_use_is_said_in_a_sentence(posestream, tmp_path) -> None:

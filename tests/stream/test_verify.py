@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posestream.stream.closing import close_camera, read_camera
-from posestream.stream.recover import StillRunningError, recover_session
+from posestream.stream.recover import recover_session
 from posestream.stream.verify import NoSessionError, _device_ids, verify_session
+from posestream.stream.video_times import decoded_times_us
 from posestream.stream.wire.messages import StreamInfo
 
 from .conftest import BODYPARTS, children_of, wait_for_processes
@@ -51,7 +52,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("session")
     (folder / "top").mkdir()
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
-    recorder, stamps = Recorder(folder / "top", RecordingSettings(), camera), FrameStamper(camera)
+    recorder, stamps = Recorder(folder / "top", RecordingSettings(queue_s=3600), camera), FrameStamper(camera)
     poses = TableWriter(folder / "top" / "poses.csv", pose_columns(BODYPARTS))
     skipped = TableWriter(folder / "top" / "skipped.csv", SKIPPED_COLUMNS)
     rng = np.random.default_rng(0)
@@ -81,6 +82,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "inference": {"model": MODEL},
     }
     (folder / "session.json").write_text(json.dumps(session))
+    (folder / "summary.json").write_text(json.dumps({"session": "5e55", "cameras": {"top": {}}}))
+    told = {"lost-camera": {"count": 3}, "end": {"frames": 120}}
+    events = [{"session": "5e55", "source": "top", "name": name, "data": data} for name, data in told.items()]
+    (folder / "events.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
     return folder
 
 
@@ -111,6 +116,28 @@ def swap_frames(lines: list[str], one: int, other: int) -> None:
     lines[one], lines[other] = f"{first[0]},{second[1]}", f"{second[0]},{first[1]}"
 
 
+def swap_checksums(lines: list[str], one: int, other: int) -> None:
+    first, second = (lines[row].split(",")[8] for row in (one, other))
+    assert first != second
+    swap(lines, one, first, second)
+    swap(lines, other, second, first)
+
+
+def film_again(video: Path) -> None:
+    """The same times, and nothing to be seen."""
+    from posestream.acquisition.camera import CameraFormat
+    from posestream.acquisition.encoder import VideoWriter
+    from posestream.stream.wire.jobs import RecordingSettings
+
+    times_us, _ = decoded_times_us(video)
+    video.unlink()
+    camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
+    writer = VideoWriter(video, RecordingSettings(), camera)
+    for time_us in times_us.tolist():
+        writer.write(np.zeros(camera.shape, np.uint8), time_us)
+    writer.close()
+
+
 def zero(path: Path, number: int) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + number] = bytes(number)
@@ -139,7 +166,15 @@ def punch(path: Path, share: float, size: int = 700) -> int:
 def test_a_sound_session_is_proved(session: Path) -> None:
     found = verify_session(session)
     assert found["problems"] == []
-    assert found["cameras"]["top"] == {"recorded": 120, "lost-camera": 3, "decoded": 120, "poses": 60, "backfilled": 40}
+    assert found["cameras"]["top"] == {
+        "recorded": 120,
+        "lost-camera": 3,
+        "decoded": 120,
+        "poses": 60,
+        "backfilled": 40,
+        "lost": {"frames": 3, "seconds": 0.03, "longest_gap_s": 0.04},
+        "contents_provable": True,
+    }
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -158,6 +193,22 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
             top / "frames.csv", lambda lines: swap(lines, 11, ",100000000,100000000,", ",100000001,100000000,")
         ),
         "1 frames were there before they were captured",
+    ),
+    "a frame of which nothing is known": (
+        lambda top: edit(top / "frames.csv", lambda lines: swap(lines, 30, "recorded", "delivered")),
+        "1 frames were delivered, and nothing says what became of them",
+    ),
+    "the table of packets was not merged": (
+        lambda top: (top / "packets.csv").write_text("seq,video_frame,pts_us,crc32,state,note\n"),
+        "packets.csv was never merged",
+    ),
+    "a checksum is another": (
+        lambda top: edit(top / "frames.csv", lambda lines: swap_checksums(lines, 30, 31)),
+        "2 frames of the video are not those that were recorded, first frame 29",
+    ),
+    "the video is another of the same times": (
+        lambda top: film_again(top / "video.mp4"),
+        "120 frames of the video are not those that were recorded, first frame 0",
     ),
     "the video is cut": (lambda top: cut(top / "video.mp4", 30_000), "video"),
     "a table is cut": (lambda top: cut(top / "poses.csv", 4), "poses.csv was cut short"),
@@ -249,16 +300,17 @@ def test_whatever_a_device_numbers_the_rows_are_proved_and_a_missing_row_is_foun
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", device_ids=raw_range)
     stamps = FrameStamper(camera)
     rows: list[tuple[Any, ...]] = []
-    lost: list[int] = []
     for number, raw in enumerate(raws):
         if number == reopened:
             stamps.begin_anew(camera)
         frame = stamps.stamp(Capture(captured_ns=number, device_id=raw), 0)
         if len(frame.lost) > 1_000:
             return  # one row for each; no need to make so many here
-        lost += range(len(rows), len(rows) + len(frame.lost))
         rows += [(device_id, "", "lost-camera") for device_id in frame.lost]
+        if frame.late:  # as the tables are merged
+            rows.remove((frame.device_id, "", "lost-camera"))
         rows.append((frame.device_id, frame.note, "recorded"))
+    lost = [place for place, row in enumerate(rows) if row[2] == "lost-camera"]
     types = {"device_id": "Int64", "note": "string", "state": "string"}
     frames = pd.DataFrame(rows, columns=list(types)).astype(types)
     assert list(_device_ids(frames)) == []
@@ -282,6 +334,45 @@ def test_a_coordinate_that_differs_from_deeplabcuts_tables_is_found(session: Pat
     assert verify_session(session)["problems"] == [
         f"camera top: videoDLC_x.{ending} differs from the tables of poses" for ending in ("h5", "csv")
     ]
+
+
+def test_numbers_that_only_the_camera_counted_are_missed(session: Path) -> None:
+    said = {"cameras": {"top": {"frames": {}, "counters": {"captured": 125}}}}
+    (session / "summary.json").write_text(json.dumps(said))
+    assert verify_session(session)["problems"] == [
+        "camera top: frames.csv: 5 of the 125 frames that were delivered have no row"
+    ]
+    open_again(session)
+    recover_session(session)
+    frames = pd.read_csv(session / "top" / "frames.csv")
+    assert frames["seq"].dropna().tolist() == list(range(125))
+    assert frames["state"].tolist()[-5:] == ["interrupted"] * 5
+    found = verify_session(session)
+    assert found["problems"] == []
+    assert found["cameras"]["top"]["lost"]["frames"] == 8
+
+
+def test_a_session_without_checksums_is_proved_but_for_its_contents(session: Path, posestream) -> None:
+    path = session / "top" / "frames.csv"
+    pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="crc32").to_csv(path, index=False)
+    found = verify_session(session)
+    assert found["problems"] == []
+    assert not found["cameras"]["top"]["contents_provable"]
+    film_again(session / "top" / "video.mp4")
+    assert verify_session(session)["problems"] == []  # which is why it must be said
+    _, out, _ = posestream("verify", session).end()
+    assert "nothing shows what the video showed" in out
+    open_again(session)
+    recover_session(session)
+    assert "crc32" not in pd.read_csv(path)
+
+
+def test_what_was_lost_is_said_in_frames_and_seconds(session: Path, posestream) -> None:
+    status, out, _ = posestream("verify", session).end()
+    assert status == 0
+    assert "camera top: 3 frames are not in the video, 0.03 s in all; the longest gap has 0.04 s" in out
+    status, out, _ = posestream("verify", session, "--json").end()
+    assert json.loads(out)["cameras"]["top"]["lost"] == {"frames": 3, "seconds": 0.03, "longest_gap_s": 0.04}
 
 
 def test_a_session_from_before_pose_states_is_proved_and_gets_them(session: Path) -> None:
@@ -308,15 +399,11 @@ def without_pose_states(table: bytes) -> list[bytes]:
     return [line.rpartition(b",")[0] for line in table.splitlines()]
 
 
-def open_again(session: Path, seconds_ago: float = 60) -> None:
-    """Make a session look as if it had been left open some time ago."""
-    import os
-    import time
-
+def open_again(session: Path) -> None:
+    """Make a session look as if all its processes had been killed."""
     record = json.loads((session / "session.json").read_text())
     (session / "session.json").write_text(json.dumps(record | {"state": "recording"}))
-    for path in session.rglob("*"):
-        os.utime(path, (time.time() - seconds_ago,) * 2)
+    (session / "events.jsonl").write_text("")
 
 
 @pytest.mark.parametrize(
@@ -377,8 +464,9 @@ def test_recovering_makes_a_session_that_verifies(session: Path, harm) -> None:
     assert said["pose_states"] == {s: int((frames["pose"] == s).sum()) for s in ("live", "backfilled", "none")}
     said["frames"]["recorded"] += 1
     (session / "summary.json").write_text(json.dumps(summary))
-    [problem] = verify_session(session)["problems"]
-    assert "summary.json says" in problem
+    problems = verify_session(session)["problems"]
+    assert [text for text in problems if text.startswith("camera top: summary.json says")]
+    assert "summary.json differs from the manifest: it was changed" in problems
 
 
 def test_frames_without_rows_are_numbered_by_the_poses_that_have_their_times(session: Path) -> None:
@@ -391,8 +479,10 @@ def test_frames_without_rows_are_numbered_by_the_poses_that_have_their_times(ses
         late = table[columns[0]] >= 112
         table.loc[late, columns] += 2
         if name == "poses.csv":
-            lost = table[late].iloc[:1].assign(frame_seq=112, captured_ns=1_139_500_000, device_id=np.nan)
+            lost = table[late].iloc[:1].assign(frame_seq=112, device_id=np.nan)
+            lost[[column for column in map(str, table) if column.endswith("_ns")]] = 1_139_500_000
             table = pd.concat([table[~late], lost, table[late]]).astype({"device_id": "Int64"})
+            table["pose_seq"] = range(len(table))
         table.to_csv(top / name, index=False)
     open_again(session)
     recover_session(session)
@@ -423,12 +513,6 @@ def test_space_that_a_killed_process_held_is_given_back_to_a_closed_session(sess
     assert not (session / "top" / "reserve").exists()
 
 
-def test_a_session_that_is_being_written_is_left_alone(session: Path) -> None:
-    open_again(session, seconds_ago=1)
-    with pytest.raises(StillRunningError, match="wait until the run has ended"):
-        recover_session(session)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_when_everything_is_killed_at_once_the_session_can_be_recovered(
     posestream, rig, random_model, tmp_path
@@ -446,12 +530,14 @@ def test_when_everything_is_killed_at_once_the_session_can_be_recovered(
     assert wait_for_processes(list(processes.values())) == []
     [folder] = (tmp_path / "out").iterdir()
     rows = (folder / "top" / "frames.csv").read_bytes().count(b"\n") - 1
-    open_again(folder)
     status, out, err = posestream("recover", folder).end()
     assert status == 0, err
     status, out, err = posestream("verify", folder, "--json").end()
-    assert status == 0, out
-    counts = json.loads(out)["cameras"]["top"]
+    found = json.loads(out)
+    assert found["problems"] == []
+    assert (status, found["proved"]) == (1, False)  # nothing shows what the tables were before recover closed them
+    assert "the run was cut off" in found["not_provable"][0]
+    counts = found["cameras"]["top"]
     assert counts["recorded"] == counts["decoded"] >= rows - 1
     summary = json.loads((folder / "summary.json").read_text())
     top = summary["cameras"]["top"]
@@ -462,4 +548,4 @@ def test_when_everything_is_killed_at_once_the_session_can_be_recovered(
     assert summary["ended"] == "cut off"
     assert summary["exit_status"] == 1
     assert summary["seconds"] is top["counters"] is summary["inference"] is None  # they died with the processes
-    assert list(folder.rglob("reserve")) == []
+    assert list(folder.rglob("reserve")) == list(folder.glob("*.lock")) == []

@@ -2,19 +2,31 @@
 
 import contextlib
 import json
+import os
 import random
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .waiting import until
 
-__all__ = ["ARENA", "POSESTREAM", "Running", "arena", "children_of", "free_endpoint", "wait_for_processes"]
+__all__ = [
+    "ARENA",
+    "POSESTREAM",
+    "Running",
+    "arena",
+    "children_of",
+    "free_endpoint",
+    "in_terminal",
+    "wait_for_processes",
+]
 
 POSESTREAM = shutil.which("posestream", path=str(Path(sys.executable).parent)) or "posestream"
 ARENA = """
@@ -43,7 +55,7 @@ class Running:
         self.seen = ""
         self.cwd = cwd
 
-    def until(self, text: str, seconds: float = 60) -> None:
+    def until(self, text: str, seconds: float = 120) -> None:
         """Read what it says until a text stands there."""
         assert self.process.stderr is not None
         deadline = time.monotonic() + seconds
@@ -53,7 +65,7 @@ class Running:
             assert time.monotonic() < deadline, f"it did not say {text!r} in time:\n{self.seen}"
             self.seen += line
 
-    def until_rows(self, number: int, table: str, seconds: float = 60) -> None:
+    def until_rows(self, number: int, table: str, seconds: float = 120) -> None:
         """Wait until a table of the session has so many rows."""
 
         def rows() -> int:
@@ -68,11 +80,11 @@ class Running:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def end(self, seconds: float = 90) -> tuple[int, str, str]:
+    def end(self, seconds: float = 150) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, self.seen + err
 
-    def summary(self, status: int, seconds: float = 90) -> dict[str, Any]:
+    def summary(self, status: int, seconds: float = 150) -> dict[str, Any]:
         """Wait for the end, see that the exit status is right, and give the printed summary."""
         code, out, err = self.end(seconds)
         assert code == status, err
@@ -117,3 +129,45 @@ def wait_for_processes(pids: list[int], seconds: float = 30) -> list[int]:
         left = [pid for pid in left if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
         time.sleep(0.05)
     return left
+
+
+def in_terminal(
+    columns: int,
+    arguments: list[str],
+    cwd: Path,
+    react: Callable[[str, subprocess.Popen[bytes]], None] = lambda _shown, _process: None,
+) -> tuple[int, list[str]]:
+    """Run posestream in a terminal of so many columns; gives its exit status and all lines that ever stood there.
+
+    `react` is called with all that was shown so far whenever something was.
+    """
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
+    process = subprocess.Popen(
+        [POSESTREAM, *arguments],
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment | {"TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # Linux says so where the last one has closed the terminal
+            break
+        if not part:
+            break
+        shown += part
+        react(shown.decode(errors="replace"), process)
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    return process.wait(60), re.split(r"[\r\n]+", text)

@@ -98,6 +98,8 @@ class TroubleEngine:
                 poses[:, 1, 1] = np.inf
             case "likelihood":
                 poses[:, 2, 2] = 1.5
+            case "slow":
+                time.sleep(0.1)
             case fault:
                 misbehave(fault)
         if self.count % 2:  # every other pose is sound
