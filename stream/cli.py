@@ -813,6 +813,8 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
                 click.echo(problem, err=True)
         else:
             print_summary(outcome.summary)
+        for log in outcome.logs:
+            click.echo(f"log: {log}", err=True)
     except (OSError, SystemExit):  # nobody reads it, and rich ends the program then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(outcome.status)

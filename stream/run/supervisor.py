@@ -107,10 +107,13 @@ class Display(Protocol):
 class Outcome:
     """How a run ended."""
 
-    def __init__(self, folder: Path, summary: dict[str, Any], places: dict[str, str]) -> None:
+    def __init__(self, folder: Path, summary: dict[str, Any], failed: list[Child]) -> None:
         self.folder, self.summary = folder, summary
-        self.places = places
+        self.places = {child.title: child.place for child in failed if child.place}
         """Where each process that failed broke, for developers."""
+        logs = [folder / "logs" / child.log_name for child in failed if child.log_name]
+        self.logs = [log for log in logs if log.exists()]
+        """What each of them printed."""
 
     @property
     def status(self) -> int:
@@ -204,7 +207,7 @@ class Supervisor:
     def _call_off(self, error: StartError) -> None:
         """Keep the logs of a run that did not start, and tell those who wait on other machines."""
         folder = keep_start_logs(self._children)
-        named = [child.log_name for child in self._children if child.failure is not None or child.state == "died"]
+        named = [child.log_name for child in self._children if child.trouble]
         if folder is not None:
             error.log = folder / named[0] if named and named[0] else folder
         for child in self._children:
@@ -423,8 +426,7 @@ class Supervisor:
             if child.trouble and child.role not in self._reported:
                 found = True
                 self._reported.add(child.role)
-                log = f" (log: logs/{child.log_name})" if child.log_name else ""
-                self._complain(f"{child.trouble}{log}")
+                self._complain(child.trouble)
         if text := self._deaths.take():
             found = True
             self._complain(f"the supervisor: {text}")
@@ -532,8 +534,7 @@ class Supervisor:
             result = self._backfill(result)
         if not self._gone:
             self._write_manifest(result)
-        failed = [child for child in self._children if child.failure is not None or child.state == "died"]
-        return Outcome(session.folder, result, {child.title: child.place for child in failed if child.place})
+        return Outcome(session.folder, result, [child for child in self._children if child.trouble])
 
     def _backfill(self, result: dict[str, Any]) -> dict[str, Any]:
         """Backfill the session, which is complete and stays so whatever becomes of this; gives its summary."""

@@ -267,8 +267,10 @@ class RoleRun:
         return self._ended(started, finished)
 
     def _say_who_ended_it(self, finished: bool) -> None:
-        """Tell the run that a person has ended this process, which the run did not ask for."""
-        if self._by_hand and self._asked and not finished and not self._stop_command and not self._failure:
+        """Tell the run that a person has ended this process, where that leaves frames without their poses."""
+        if not (self._by_hand and self._asked and isinstance(self._role, FrameReader)):
+            return
+        if not finished and not self._stop_command and not self._failure:
             text = f"ended by hand on {self._by_hand}"
             self._link.send(Failed(kind="failure", text=text, values=self._values()))
 

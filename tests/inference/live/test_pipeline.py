@@ -241,7 +241,7 @@ def test_what_is_of_another_session_or_size_or_no_message_is_counted_and_dropped
 def test_frames_that_never_came_are_lost_on_the_wire_when_the_end_was_not_heard(rigs) -> None:
     rig = rigs()
     rig.send(0, 1)
-    rig.until(lambda: rig.receiver.received["top"] == 2)
+    until(lambda: rig.receiver.received["top"] == 2)
     rig.receiver.close()
     rig.receiver.account({"top": 7, "side": 3})
     rig.receiver.account({"top": 7})
