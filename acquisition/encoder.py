@@ -1,7 +1,7 @@
 """One video file, H.264 by default, written so that it can be played whatever kills the process that writes it.
 
 mp4 is written in fragments of one frame and becomes an ordinary mp4 when it is closed (FFmpeg's `hybrid_fragmented`);
-Matroska flushes each packet and starts a cluster twice a second. Frames carry the time at which they were captured.
+Matroska flushes each packet and starts a cluster ten times a second. Frames carry the time at which they were captured.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ __all__ = ["EncodedPacket", "EncoderError", "VideoWriter", "recorded_pixel_forma
 TIME_BASE = Fraction(1, 1_000_000)
 _CONTAINER_OPTIONS = {
     "mp4": {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
-    "mkv": {"flush_packets": "1", "cluster_time_limit": "500"},
+    "mkv": {"flush_packets": "1", "cluster_time_limit": "100"},
 }
 _CONTAINER_FORMATS = {"mp4": "mp4", "mkv": "matroska"}
 TICK_US = {"mp4": 1, "mkv": 1_000}

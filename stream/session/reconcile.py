@@ -110,6 +110,8 @@ def reconcile_camera(
     if (missing := captured - _next_seq(frames)) > 0:
         frames = _append(frames, {"seq": range(_next_seq(frames), captured)}, COUNTED_ROW)
         done.append(f"{missing} frames were delivered and had no row in frames.csv; they have rows now")
+    if bodyparts is not None:
+        done += _word_for_silent(folder, frames)
     if frames is not before:
         _keep(folder / "frames.csv")
         _replace(folder / "frames.csv", frames)
@@ -298,6 +300,13 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
         rows = {"seq": seqs, "device_id": known["device_id"].tolist(), "captured_ns": known["captured_ns"].tolist()}
         frames = _append(frames, rows, LOST_ROW)
         done.append(f"{len(seqs)} frames were delivered and are not in the video; they have rows now")
+    return frames, done
+
+
+def _word_for_silent(folder: Path, frames: pd.DataFrame) -> list[str]:
+    """Say in `skipped.csv` of the frames of which nobody said why they have no pose that their run was cut off."""
+    poses, skipped, done = read_poses(folder), read_skipped(folder), []
+    fates = set(poses["frame_seq"]).union(skipped_frames(skipped).tolist())
     silent = sorted(set(frames["seq"].dropna()) - fates)
     if silent:
         _keep(folder / "skipped.csv")
@@ -306,7 +315,7 @@ def _with_poses(folder: Path, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[
         )
         _replace(folder / "skipped.csv", pd.concat([skipped.astype(object), words.astype(object)]))
         done.append(f"{len(silent)} frames had neither a pose nor a word why, and have the word now")
-    return frames, done
+    return done
 
 
 def _append(frames: pd.DataFrame, columns: dict[str, Any], same: dict[str, str]) -> pd.DataFrame:
