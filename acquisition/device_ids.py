@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from posestream.stream.wire.tables import CAME_LATE
+from posestream.stream.disk.tables import CAME_LATE
 
 __all__ = ["MAX_GAP", "DeviceIds", "Gap", "Seen"]
 

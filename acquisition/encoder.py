@@ -1,7 +1,7 @@
 """One video file, H.264 by default, written so that it can be played whatever kills the process that writes it.
 
 mp4 is written in fragments of one frame and becomes an ordinary mp4 when it is closed (FFmpeg's `hybrid_fragmented`);
-Matroska flushes each packet and starts a cluster twice a second. Frames carry the time at which they were captured.
+Matroska flushes each packet and starts a cluster ten times a second. Frames carry the time at which they were captured.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from posestream.acquisition.camera import CameraFormat, Pixels
 from posestream.acquisition.depth import fit_depth
+from posestream.stream.disk.packets import packet_crc32
 from posestream.stream.wire.jobs import RecordingSettings
-from posestream.stream.wire.packets import packet_crc32
 
 __all__ = ["EncodedPacket", "EncoderError", "VideoWriter", "recorded_pixel_format"]
 
 TIME_BASE = Fraction(1, 1_000_000)
 _CONTAINER_OPTIONS = {
     "mp4": {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
-    "mkv": {"flush_packets": "1", "cluster_time_limit": "500"},
+    "mkv": {"flush_packets": "1", "cluster_time_limit": "100"},
 }
 _CONTAINER_FORMATS = {"mp4": "mp4", "mkv": "matroska"}
 TICK_US = {"mp4": 1, "mkv": 1_000}
@@ -45,7 +45,7 @@ class EncodedPacket(NamedTuple):
     pts_us: int
     """Presentation time of its frame."""
     crc32: int
-    """Checksum of what it codes: `posestream.stream.wire.packets.packet_crc32`."""
+    """Checksum of what it codes: `posestream.stream.disk.packets.packet_crc32`."""
 
 
 def recorded_pixel_format(settings: RecordingSettings, camera: CameraFormat) -> str:

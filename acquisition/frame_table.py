@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posestream.acquisition.stamps import Stamped
-from posestream.stream.wire.frame_merge import FRAMES, PACKETS
-from posestream.stream.wire.tables import FRAME_COLUMNS, PACKET_COLUMNS, FrameState, TableWriter
+from posestream.stream.disk.frame_merge import FRAMES, PACKETS
+from posestream.stream.disk.tables import FRAME_COLUMNS, PACKET_COLUMNS, FrameState, TableWriter
 
 __all__ = ["FrameTable", "PacketTable"]
 

@@ -21,17 +21,17 @@ from posestream.acquisition.pace import PoseFollower
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.space import DiskFullError, SpaceWatch
 from posestream.acquisition.view import ViewedCamera
+from posestream.stream.disk.durable import sync_folder
+from posestream.stream.disk.tables import FrameState
+from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.control import Armed, Start, Values
-from posestream.stream.wire.durable import sync_folder
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
-from posestream.stream.wire.locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.plugins import Guard
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
 from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
-from posestream.stream.wire.tables import FrameState
 
 __all__ = ["CameraRole", "main", "make_camera", "stream_info"]
 

@@ -20,11 +20,11 @@ from posestream.acquisition.encoder import EncodedPacket, EncoderError, VideoWri
 from posestream.acquisition.frame_table import FrameTable, PacketTable
 from posestream.acquisition.presentation import PresentationTimes
 from posestream.acquisition.stamps import Stamped
+from posestream.stream.disk.frame_merge import merge_frame_tables
+from posestream.stream.disk.reserve import DiskReserve
+from posestream.stream.disk.tables import FrameState, TableWriter
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.frame_merge import merge_frame_tables
 from posestream.stream.wire.jobs import RecordingSettings
-from posestream.stream.wire.reserve import DiskReserve
-from posestream.stream.wire.tables import FrameState, TableWriter
 
 __all__ = ["Recorder"]
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from report import markdown
 
-from posestream.inference.check import shrunk, video_frames
 from posestream.inference.engines import open_engine
-from posestream.inference.models import load_model
+from posestream.inference.engines.check import shrunk, video_frames
+from posestream.inference.formats.models import load_model
 from posestream.inference.training.evaluation import FACTORS, Errors, evaluate
 from posestream.inference.training.labels import read_labels
-from posestream.stream.training import UNSEEN_SEEDS, arena_frames
+from posestream.stream.commands.train import UNSEEN_SEEDS, arena_frames
 
 CONFIDENT = 0.6
 COLOURS = ((60, 76, 231), (219, 152, 52), (18, 156, 243), (113, 204, 46))

@@ -28,9 +28,9 @@ import zmq
 from report import markdown
 
 from posestream.acquisition.pace import PoseFollower
-from posestream.inference.batcher import Batcher
-from posestream.inference.pose_publisher import PosePublisher
-from posestream.inference.receiver import Receiver
+from posestream.inference.live.batcher import Batcher
+from posestream.inference.live.pose_publisher import PosePublisher
+from posestream.inference.live.receiver import Receiver
 from posestream.stream.subscribers import FrameSubscriber, PoseSubscriber
 from posestream.stream.wire.control import Command, ControlLink, ControlServer, Join, Report, Status, Stop
 from posestream.stream.wire.keys import create_keys, load_keys, stop_authenticator

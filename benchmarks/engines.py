@@ -14,9 +14,9 @@ import numpy as np
 
 from posestream.inference.engine import Precision
 from posestream.inference.engines import open_engine
-from posestream.inference.int8 import Calibration, save_int8
-from posestream.inference.models import load_model
-from posestream.inference.quantise import quantise, spread_frames
+from posestream.inference.engines.int8 import Calibration, save_int8
+from posestream.inference.engines.quantise import quantise, spread_frames
+from posestream.inference.formats.models import load_model
 
 SIZES = ((320, 240), (640, 480))
 BATCHES = (1, 8)

@@ -82,7 +82,7 @@ def from_checkout() -> None:
 
 def load_bundle(folder: Path) -> Any:
     """Give the model."""
-    from posestream.inference.bundle import ModelBundle
+    from posestream.inference.formats.bundle import ModelBundle
 
     return ModelBundle.load(folder)
 
@@ -157,7 +157,7 @@ class Network:
     def __init__(self, bundle: Any, precision: str, channels: int, *, decode: bool) -> None:
         import jax
 
-        from posestream.inference.network import build_network
+        from posestream.inference.networks.network import build_network
 
         policy, self._how = PRECISIONS[precision]
         pixel_format: Any = "gray8" if channels == 1 else "rgb24"

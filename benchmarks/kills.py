@@ -31,11 +31,11 @@ import pandas as pd
 import psutil
 from report import markdown
 
-from posestream.stream.reconcile import INTERRUPTED
-from posestream.stream.recover import recover_session
-from posestream.stream.verify import verify_session
+from posestream.stream.disk.writer_locks import writers
+from posestream.stream.session.reconcile import INTERRUPTED
+from posestream.stream.session.recover import recover_session
+from posestream.stream.session.verify import verify_session
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.locks import writers
 
 ROLES = ("camera", "inference", "poses", "supervisor")
 SETS = [victims for number in range(1, 5) for victims in itertools.combinations(ROLES, number)]

@@ -142,7 +142,7 @@ def try_all(
         raise RuntimeError(f"the session is not proved before anything was done to it: {said}")
     with_manifest = bool(manifests(session))
     folder.mkdir(exist_ok=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for made in chosen(manipulations(session, other)):
         if with_manifest:
             rows.append(try_one(session, made, folder, keep_manifest=True))

@@ -27,7 +27,8 @@ import pandas as pd
 import yaml
 from report import markdown
 
-from posestream.inference.video_reader import VideoReader
+from posestream.inference.formats.hdf_tables import read_hdf_table
+from posestream.inference.offline.video_reader import VideoReader
 
 CONFIDENT = 0.6
 DEEPLABCUT = """
@@ -77,7 +78,9 @@ def run_once(way: str, command: list[str], folder: Path, batch: int, cache: Path
     files = sorted(folder.glob("*.h5"))
     if done.returncode or not files:
         raise SystemExit(f"{way} ended with {done.returncode} and left {len(files)} files:\n{done.stdout}{done.stderr}")
-    return seconds, pd.DataFrame(pd.read_hdf(files[0]))
+    table = read_hdf_table(files[0])
+    columns = pd.MultiIndex.from_tuples(table.columns, names=table.levels)
+    return seconds, pd.DataFrame(table.values, columns=columns)
 
 
 def decoding_s(video: Path) -> tuple[float, int]:

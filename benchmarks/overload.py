@@ -31,9 +31,9 @@ import psutil
 import zmq
 from report import markdown
 
-from posestream.inference.receiver import QUEUE_BYTES as RECEIVER_QUEUE_BYTES
-from posestream.stream.reconcile import NOT_THERE
-from posestream.stream.verify import verify_session
+from posestream.inference.live.receiver import QUEUE_BYTES as RECEIVER_QUEUE_BYTES
+from posestream.stream.session.reconcile import NOT_THERE
+from posestream.stream.session.verify import verify_session
 from posestream.stream.wire.messages import Frame, MessageDecoder
 from posestream.stream.wire.sockets import subscriber
 

@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 from report import markdown
 
+from posestream.stream.session.verify import verify_session
 from posestream.stream.subscribers import FrameSubscriber
-from posestream.stream.verify import verify_session
 
 LEAST_GROWTH_MIB = 4.0
 """Growth that is not looked at, for in a short run it is the allocator's alone."""

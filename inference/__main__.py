@@ -2,6 +2,6 @@
 
 import sys
 
-from posestream.inference.process import main
+from posestream.inference.live.process import main
 
 sys.exit(main())

@@ -5,8 +5,8 @@ With it, the share of the machine's matrix rate that the network reaches can be 
 
 from math import prod
 
-from posestream.inference.bundle import UNITS, ModelSpec, expected_tensors
 from posestream.inference.errors import ModelError
+from posestream.inference.formats.bundle import UNITS, ModelSpec, expected_tensors
 
 __all__ = ["multiply_adds"]
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from posestream.stream.pose_recorder import main
+from posestream.stream.run.pose_recorder import main
 
 sys.exit(main())

@@ -14,7 +14,7 @@ from posestream.stream.wire.interrupts import hangup_is_interrupt, take_interrup
 
 if TYPE_CHECKING:
     from posestream.stream.rig import Rig
-    from posestream.stream.supervisor import StartError
+    from posestream.stream.run.supervisor import StartError
 
 __all__ = ["main"]
 
@@ -48,13 +48,13 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        from posestream.stream.ctrl_c import answer_interrupts
+        from posestream.stream.commands.ctrl_c import answer_interrupts
 
         def tell(text: str) -> None:
             click.echo(text, err=True)
 
         try:
-            with answer_interrupts(lambda: "interrupted; ending", tell, busy=lambda: True):
+            with answer_interrupts("interrupted; ending", tell, busy=lambda: True):
                 command(*args, **kwargs)
         except KeyboardInterrupt:
             sys.exit(FAILED)
@@ -123,7 +123,7 @@ def demo(seconds: float, output: Path | None, model: Path | None, as_json: bool)
 
     It needs no camera, screen or GPU.
     """
-    from posestream.stream.demo import DEMO_MODEL, demo_rig
+    from posestream.stream.commands.demo import DEMO_MODEL, demo_rig
 
     _run(demo_rig(_named(model) if model is not None else DEMO_MODEL), Path.cwd(), seconds, output, as_json)
 
@@ -147,7 +147,7 @@ def subscribe(**options: Any) -> None:
 
     ENDPOINT is where a run publishes its poses, tcp://127.0.0.1:5557 by default.
     """
-    from posestream.stream.live import SubscribeError, show_poses
+    from posestream.stream.commands.subscribe import SubscribeError, show_poses
 
     try:
         sys.exit(show_poses(**options))
@@ -172,7 +172,7 @@ def join(role: str, control: str, keys: Path | None, wait_s: float) -> None:
 
     ADDRESS is `control` under [network] in the rig.
     """
-    from posestream.stream.joining import JoinError, join_run
+    from posestream.stream.run.joining import JoinError, join_run
 
     try:
         sys.exit(join_run(role, control, keys, wait_s, debug=_debug(), tell=lambda text: click.echo(text, err=True)))
@@ -200,10 +200,11 @@ def keys(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def verify(session: Path, as_json: bool) -> None:
     """Prove or refute that SESSION accounts for every frame: decodes the video and checks every table."""
-    from posestream.stream.display import TerminalDisplay
-    from posestream.stream.lost import say_lost
-    from posestream.stream.progress import reading
-    from posestream.stream.verify import NoSessionError, verify_session
+    from posestream.stream.offline.progress import reading
+    from posestream.stream.run.display import TerminalDisplay
+    from posestream.stream.session.lost import say_lost
+    from posestream.stream.session.reader import NoSessionError
+    from posestream.stream.session.verify import verify_session
 
     try:
         with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
@@ -219,9 +220,9 @@ def verify(session: Path, as_json: bool) -> None:
             if lost is not None:
                 click.echo(f"camera {camera}: {say_lost(lost)}")
         for problem in found["problems"]:
-            click.echo(f"problem: {problem}")
+            click.echo(f"problem: {_plain(problem)}")
         for text in found["not_provable"]:
-            click.echo(f"not provable: {text}")
+            click.echo(f"not provable: {_plain(text)}")
         click.echo(_verdict(found))
     sys.exit(OK if found["proved"] else FAILED)
 
@@ -230,22 +231,21 @@ def verify(session: Path, as_json: bool) -> None:
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
-    from posestream.stream.display import TerminalDisplay
-    from posestream.stream.lock import InUseError
-    from posestream.stream.manifest import ManifestError
-    from posestream.stream.progress import reading
-    from posestream.stream.recover import recover_session
-    from posestream.stream.verify import NoSessionError
+    from posestream.stream.disk.lock import InUseError
+    from posestream.stream.offline.progress import reading
+    from posestream.stream.run.display import TerminalDisplay
+    from posestream.stream.session.reader import NoSessionError
+    from posestream.stream.session.recover import recover_session
 
     try:
         with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
             done = recover_session(session, reading("files", display.progress))
     except (NoSessionError, InUseError) as error:
         _fail(str(error), WRONG_USE)
-    except (OSError, ManifestError) as error:
+    except (OSError, ValueError) as error:
         _fail(f"{session} can't be recovered: {error}", FAILED)
     for text in done or ["nothing to do: the session was closed"]:
-        click.echo(text)
+        click.echo(_plain(text))
 
 
 @main.group(invoke_without_command=True)
@@ -258,7 +258,7 @@ def cameras(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from posestream.stream.cameras import list_cameras, show_cameras
+    from posestream.stream.commands.cameras import list_cameras, show_cameras
 
     found = list_cameras()
     click.echo(json.dumps(found) if as_json else "\n".join(show_cameras(found)))
@@ -284,10 +284,10 @@ def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[
     Shows the rates asked for and measured, losses and intervals, and saves a picture from each camera. It records as
     `run` would, without inference, and keeps only the pictures.
     """
-    from posestream.stream.cameras import probe_rig, show_probe
-    from posestream.stream.display import TerminalDisplay
+    from posestream.stream.commands.cameras import probe_rig, show_probe
     from posestream.stream.rig import RigError, load_rig
-    from posestream.stream.supervisor import NothingRecordedError, WrongUseError
+    from posestream.stream.run.display import TerminalDisplay
+    from posestream.stream.run.supervisor import NothingRecordedError, WrongUseError
 
     try:
         with TerminalDisplay() as display:
@@ -316,9 +316,9 @@ def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from posestream.stream.doctor import examine
-    from posestream.stream.fitting import terminal_width, wrap
+    from posestream.stream.commands.doctor import examine
     from posestream.stream.rig import RigError, load_rig
+    from posestream.stream.run.fitting import terminal_width, wrap
 
     try:
         rig = load_rig(rig_file) if rig_file is not None else None
@@ -344,10 +344,10 @@ def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def backfill(session: Path, as_json: bool, **options: Any) -> None:
     """Compute from SESSION's video the poses that live inference skipped; Ctrl-C keeps what was computed."""
-    from posestream.stream.backfill import Backfill, BackfillError
-    from posestream.stream.display import TerminalDisplay, print_backfill
-    from posestream.stream.lock import InUseError
-    from posestream.stream.verify import NoSessionError
+    from posestream.stream.disk.lock import InUseError
+    from posestream.stream.offline.backfill import Backfill, BackfillError
+    from posestream.stream.run.display import TerminalDisplay, print_backfill
+    from posestream.stream.session.reader import NoSessionError
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
@@ -422,11 +422,11 @@ def analyze(
     what was computed; the same command resumes there. Exit status 1: a video could not be read completely.
     """
     from posestream.inference.errors import ModelError, VideoError
-    from posestream.inference.following import FollowSettings
-    from posestream.inference.framing import Framing, parse_region
-    from posestream.stream.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
-    from posestream.stream.ctrl_c import answer_interrupts
-    from posestream.stream.display import TerminalDisplay, print_analysis
+    from posestream.inference.windows.following import FollowSettings
+    from posestream.inference.windows.framing import Framing, parse_region
+    from posestream.stream.commands.ctrl_c import answer_interrupts
+    from posestream.stream.offline.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+    from posestream.stream.run.display import TerminalDisplay, print_analysis
 
     try:
         framing = Framing(parse_region(crop) if crop else None, scale)
@@ -444,10 +444,8 @@ def analyze(
             work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
             take_interrupts(work.stop)
 
-            def stopping() -> str:
-                return f"stopping {'the loading of the network' if work.loading else 'after the batch that is running'}"
-
-            with answer_interrupts(stopping, display.notice, busy=lambda: work.loading):
+            kept = "stopping; the poses so far are kept"
+            with answer_interrupts(kept, display.notice, busy=lambda: work.loading):
                 result = work.run()
     except (AnalyzeError, ModelError) as error:
         _fail(str(error), WRONG_USE)
@@ -477,7 +475,7 @@ def model_import(source: Path, bundle: Path, dtype: Any) -> None:
     SOURCE is a project, a train folder, a snapshot or an export of DeepLabCut; BUNDLE is the folder to make.
     """
     from posestream.inference.errors import ModelError
-    from posestream.inference.models import load_model
+    from posestream.inference.formats.models import load_model
 
     try:
         load_model(source).save(bundle, dtype)
@@ -495,7 +493,7 @@ def model_info(source: Path, as_json: bool) -> None:
     import msgspec
 
     from posestream.inference.errors import ModelError
-    from posestream.inference.models import load_model
+    from posestream.inference.formats.models import load_model
 
     try:
         spec = msgspec.to_builtins(load_model(source).spec)
@@ -505,7 +503,8 @@ def model_info(source: Path, as_json: bool) -> None:
         click.echo(json.dumps(spec))
         return
     for key, value in spec.items():
-        click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        click.echo(_plain(f"{key}: {text}"))
 
 
 @model.command("check")
@@ -538,8 +537,8 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     0.05 px or 0.001 in likelihood. Where two peaks tie within 0.0001, only the likelihoods are compared.
     """
     from posestream.inference.errors import ModelError
-    from posestream.stream.display import TerminalDisplay
-    from posestream.stream.model_check import check_model, print_check
+    from posestream.stream.commands.model_check import check_model, print_check
+    from posestream.stream.run.display import TerminalDisplay
 
     try:
         with TerminalDisplay() as display:
@@ -582,7 +581,7 @@ def model_optimize(source: Path, precision: str, size: str | None, as_json: bool
     it is. It needs NNCF: pip install "posestream[optimize]".
     """
     from posestream.inference.errors import ModelError
-    from posestream.stream.model_optimize import optimise_model, print_optimised
+    from posestream.stream.commands.model_optimize import optimise_model, print_optimised
 
     numbers = (size or "").split("x")
     if size is not None and not (len(numbers) == 2 and all(number.isdigit() and int(number) for number in numbers)):
@@ -693,7 +692,7 @@ def bench_speed(as_json: bool, **options: Any) -> None:
     --decoder loop. Figures need Matplotlib.
     """
     from posestream.inference.errors import ModelError
-    from posestream.stream.bench_speed import SpeedSettings, measure_speed, speed_table
+    from posestream.stream.bench.speed import SpeedSettings, measure_speed, speed_table
 
     try:
         result = measure_speed(SpeedSettings(**options), lambda text: click.echo(text, err=True))
@@ -779,7 +778,7 @@ def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
     bundle, BUNDLE.training.
     """
     from posestream.inference.errors import ModelError
-    from posestream.stream.training import show_errors, train_network
+    from posestream.stream.commands.train import show_errors, train_network
 
     def tell(text: str) -> None:
         click.echo(text, err=as_json)
@@ -792,8 +791,8 @@ def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
 
 
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:
-    from posestream.stream.display import TerminalDisplay, print_summary
-    from posestream.stream.supervisor import NothingRecordedError, Supervisor, WrongUseError
+    from posestream.stream.run.display import TerminalDisplay, print_summary
+    from posestream.stream.run.supervisor import NothingRecordedError, Supervisor, WrongUseError
 
     if seconds is not None:
         rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
@@ -831,7 +830,7 @@ def _verdict(found: dict[str, Any]) -> str:
 
 def _named(model: Path) -> str:
     """Give a model as a rig names it: a network of the package by its name, others by their path from anywhere."""
-    from posestream.inference.bundled import bundled_networks
+    from posestream.inference.formats.bundled import bundled_networks
 
     by_name = not model.exists() and str(model) in bundled_networks()
     return str(model if by_name else model.absolute())
@@ -849,7 +848,12 @@ def _debug() -> bool:
 
 
 def _fail(text: str, status: int) -> NoReturn:
-    from posestream.stream.fitting import terminal_width, wrap
+    from posestream.stream.run.fitting import terminal_width, wrap
 
-    click.echo(wrap(f"error: {text}", terminal_width(sys.stderr)), err=True)
+    click.echo(wrap(f"error: {_plain(text)}", terminal_width(sys.stderr)), err=True)
     sys.exit(status)
+
+
+def _plain(text: str) -> str:
+    """Give a text as a terminal may show it: what a stranger's file says must not move the cursor."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)

@@ -28,6 +28,7 @@ __all__ = [
     "RigError",
     "SessionTable",
     "ViewTable",
+    "check_camera_name",
     "check_cameras",
     "check_model",
     "load_rig",
@@ -53,7 +54,14 @@ def _name(value: str) -> str:
     return value
 
 
-def _camera_name(value: str) -> str:
+def check_camera_name(value: str) -> str:
+    """Give a camera's name back, which is that of a folder, too.
+
+    Raises
+    ------
+    ValueError
+        Where no camera can have it.
+    """
     _name(value)
     if value.casefold() in TAKEN:
         raise ValueError("a camera can't have this name: the session folder has a file or folder of that name")
@@ -74,7 +82,7 @@ def _address(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-CameraName = Annotated[str, AfterValidator(_camera_name)]
+CameraName = Annotated[str, AfterValidator(check_camera_name)]
 Address = Annotated[str, AfterValidator(_address)]
 MiB = Annotated[int, Field(ge=1, le=2**20)]
 Cpus = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -456,9 +464,9 @@ def check_model(rig: Rig, folder: Path) -> None:
     """
     if rig.inference is None or rig.inference.remote:
         return
-    from posestream.inference.bundled import find_model
     from posestream.inference.errors import ModelError
-    from posestream.inference.models import check_source
+    from posestream.inference.formats.bundled import find_model
+    from posestream.inference.formats.models import check_source
 
     try:
         check_source(find_model(rig.inference.model, folder))

@@ -23,7 +23,9 @@ LONGEST = (
     "inference/test_int8.py",
     "stream/test_bench_speed.py",
     "inference/test_openvino_engine.py",
-    "acquisition/test_aravis_losses.py",  # there can be one emulator at a time, so these are apart from test_aravis.py
+    "acquisition/test_aravis.py",
+    "acquisition/test_aravis_losses.py",
+    "stream/test_aravis_run.py",
     "stream/test_clip.py",
     "stream/test_analyze.py",
     "inference/training/test_trainer.py",
@@ -55,6 +57,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if OWN in config.stash:
         shutil.rmtree(config.stash[OWN], ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one process, and all files on Aravis to the same: there can be one emulator at a time."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "aravis" if "test_aravis" in file else file
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.bench.cells import Decoder
-from posestream.inference.bundle import ModelBundle
-from posestream.inference.decoder import decode_double_loop, decode_numpy, sigmoid
-from posestream.inference.network import build_network, decode_maps
-from posestream.inference.tensorflow_engine import start_tensorflow
+from posestream.inference.engines.tensorflow_engine import start_tensorflow
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.networks.decoder import decode_double_loop, decode_numpy, sigmoid
+from posestream.inference.networks.network import build_network, decode_maps
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
 __all__ = ["MapsEngine", "graph_decoder"]

@@ -42,8 +42,8 @@ def matrix_product(engine: str, precision: str, threads: int | None) -> Callable
 def _openvino(precision: str, threads: int | None) -> Callable[[], Any] | None:
     from openvino import opset13 as opset
 
-    from posestream.inference.openvino_engine import DEVICE, HINTS
-    from posestream.inference.openvino_graph import import_openvino
+    from posestream.inference.engines.openvino_engine import DEVICE, HINTS
+    from posestream.inference.engines.openvino_graph import import_openvino
 
     if precision not in HINTS:
         return None
@@ -72,7 +72,7 @@ def _openvino(precision: str, threads: int | None) -> Callable[[], Any] | None:
 
 
 def _tensorflow(precision: str, threads: int | None) -> Callable[[], Any] | None:
-    from posestream.inference.tensorflow_engine import start_tensorflow
+    from posestream.inference.engines.tensorflow_engine import start_tensorflow
 
     if precision not in ("float32", "bfloat16", "float16"):
         return None

@@ -13,12 +13,12 @@ from posestream.inference.bench.cells import PEER, Cell
 from posestream.inference.bench.maps import MapsEngine, graph_decoder
 from posestream.inference.bench.peer import Peer
 from posestream.inference.bench.rate import matrix_product
-from posestream.inference.bundle import ModelBundle
 from posestream.inference.engine import Engine
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
-from posestream.inference.following import FollowSettings
-from posestream.inference.windows import WindowedRun
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.windows.following import FollowSettings
+from posestream.inference.windows.windowed_run import WindowedRun
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["Experiment", "Timing"]

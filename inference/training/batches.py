@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.bundle import ModelSpec
+from posestream.inference.formats.bundle import ModelSpec
 from posestream.inference.training.augment import change_looks, cut_out, mirrored_order
 from posestream.inference.training.labels import LabelledFrame
 from posestream.inference.training.plan import TrainingPlan

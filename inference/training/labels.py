@@ -4,7 +4,7 @@ Above the numbers stand three lines, `scorer`, `bodyparts` and `coords`; a proje
 `individuals`. Before the numbers stands the picture's path, in one column or, since DeepLabCut 2.3, in three. (0, 0) is
 the middle of the upper left pixel.
 
-The `.csv` is read where both are there: an HDF5 file may hold pickled objects, so open only those of people you trust.
+The `.csv` is read where both are there. Nothing in an `.h5` is unpickled (`hdf_tables`).
 """
 
 import csv
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
-from posestream.inference.project_files import PROJECT_FILE, load_yaml
+from posestream.inference.formats.hdf_tables import read_hdf_table
+from posestream.inference.formats.project_files import PROJECT_FILE, load_yaml
 
 __all__ = ["LabelledFrame", "Labels", "read_labels", "read_picture", "split_frames"]
 
@@ -170,6 +171,8 @@ def _frame(
 
 
 def _read_csv(path: Path) -> list[Row]:
+    if not path.is_file():
+        raise ModelError(f"{path} cannot be read: it is no file.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))
@@ -205,22 +208,17 @@ def _read_csv(path: Path) -> list[Row]:
 
 
 def _read_h5(path: Path) -> list[Row]:
-    import pandas as pd
-
-    try:
-        table: Any = pd.read_hdf(path)
-        levels = list(table.columns.names)
-    except Exception as error:  # PyTables raises anything on a damaged file
-        raise ModelError(f"{path} cannot be read: {error}. Copy it from the project again.") from error
-    if "individuals" in levels:
+    table = read_hdf_table(path)
+    if "individuals" in table.levels:
         raise ModelError(f"{path} has labels of several animals; only those of one can be trained on.")
-    if levels != list(HEADER):
-        raise ModelError(f"{path} is not DeepLabCut's table of labels: its columns are {levels}, not {list(HEADER)}.")
+    if table.levels != HEADER or not {column[-1] for column in table.columns} <= {"x", "y"}:
+        raise ModelError(
+            f"{path} is not DeepLabCut's table of labels: its columns are {list(table.levels)}, not {list(HEADER)}."
+        )
     rows: list[Row] = []
-    for number, (index, values) in enumerate(zip(table.index, table.to_numpy(dtype=float), strict=True), start=1):
+    for number, (index, values) in enumerate(zip(table.index, table.values.tolist(), strict=True), start=1):
         points: dict[str, list[float]] = {}
         for (_, part, coord), value in zip(table.columns, values, strict=True):
-            points.setdefault(part, [math.nan, math.nan])["xy".index(coord)] = float(value)
-        picture = index[-1] if isinstance(index, tuple) else index
-        rows.append((f"{path}, row {number}", str(picture), {part: (x, y) for part, (x, y) in points.items()}))
+            points.setdefault(part, [math.nan, math.nan])["xy".index(coord)] = value
+        rows.append((f"{path}, row {number}", str(index[-1]), {part: (x, y) for part, (x, y) in points.items()}))
     return rows

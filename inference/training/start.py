@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec
 from posestream.inference.errors import ModelError
+from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec
 
 __all__ = ["start_bundle"]
 

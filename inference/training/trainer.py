@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.bundle import ModelBundle
-from posestream.inference.decoder import decode_numpy, sigmoid
 from posestream.inference.errors import ModelError
-from posestream.inference.network import build_network
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.networks.decoder import decode_numpy, sigmoid
+from posestream.inference.networks.network import build_network
 from posestream.inference.quiet import import_keras, import_tensorflow
 from posestream.inference.training.batches import Batches
 from posestream.inference.training.evaluation import Errors, evaluate

@@ -124,7 +124,7 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
 
 
 class FollowJob(msgspec.Struct, frozen=True, kw_only=True):
-    """How windows follow an animal; see `posestream.inference.following.FollowSettings`."""
+    """How windows follow an animal; see `posestream.inference.windows.following.FollowSettings`."""
 
     sides: tuple[int, ...]
     margin_px: int

@@ -20,7 +20,7 @@ GVCP_PORT = 3956
 def need_aravis() -> Any:
     """Give the library, or skip."""
     try:
-        from posestream.acquisition.aravis_library import Aravis
+        from posestream.acquisition.backends.aravis_library import Aravis
     except ImportError as error:
         pytest.skip(f"Aravis is not installed: {error}")
     if shutil.which(EMULATOR) is None:

@@ -14,12 +14,12 @@ import pytest
 import zmq
 from numpy.typing import NDArray
 
+from posestream.acquisition.backends.synthetic import SyntheticCamera, SyntheticSettings
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, CameraSettings, Capture
 from posestream.acquisition.capture import MAX_EVENTS, CaptureThread
 from posestream.acquisition.encoder import VideoWriter
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.recorder import Recorder
-from posestream.acquisition.synthetic import SyntheticCamera, SyntheticSettings
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.jobs import RecordingSettings
 from posestream.stream.wire.messages import Event, Frame, Hello, StreamInfo, decode

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from posestream.acquisition.camera import Capture
 from posestream.acquisition.frame_table import FrameTable, PacketTable
 from posestream.acquisition.stamps import Stamped
-from posestream.stream.wire.frame_merge import merge_frame_tables
-from posestream.stream.wire.tables import FRAME_COLUMNS, FrameState, whole_lines
+from posestream.stream.disk.frame_merge import merge_frame_tables
+from posestream.stream.disk.tables import FRAME_COLUMNS, FrameState, whole_lines
 
 
 def stamped(seq: int, captured_ns: int, device_id: int | None = None, note: str = "", **capture) -> Stamped:

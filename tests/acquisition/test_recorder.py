@@ -262,7 +262,7 @@ def test_every_frame_has_its_row_while_the_encoder_stands_still(tmp_path: Path, 
 
 
 def test_the_checksum_of_each_packet_stands_in_its_row(tmp_path: Path) -> None:
-    from posestream.stream.video_times import decode_video
+    from posestream.stream.session.video_times import decode_video
 
     recorder = Recorder(tmp_path, SETTINGS, GREY)
     for seq in range(50):
@@ -305,7 +305,7 @@ def test_a_disk_that_stands_still_is_given_up_before_the_rows_fill_the_memory(tm
 
 
 def test_two_frames_within_a_millisecond_have_two_times_in_matroska(tmp_path: Path) -> None:
-    from posestream.stream.video_times import decode_video
+    from posestream.stream.session.video_times import decode_video
 
     camera = CameraFormat(height=480, width=640, pixel_format="gray8", rate_hz=100.0)
     recorder = Recorder(tmp_path, RecordingSettings(queue_s=3600, container="mkv"), camera)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posestream.inference.bundle import ModelBundle
+from posestream.inference.formats.bundle import ModelBundle
 
 from ..support.networks import (
     POSE_CONFIG,
@@ -54,7 +54,7 @@ def train_folder(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, 
 
 @pytest.fixture(scope="session")
 def bundle(train_folder: Path) -> ModelBundle:
-    from posestream.inference.checkpoint import read_train_folder
+    from posestream.inference.formats.checkpoint import read_train_folder
 
     return read_train_folder(train_folder)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from posestream.inference.arithmetic import multiply_adds
-from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
 from posestream.inference.errors import ModelError
-from posestream.inference.network import build_network
+from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+from posestream.inference.networks.network import build_network
 
 SPEC = ModelSpec(name="m", net_type="resnet_50", bodyparts=("a", "b"), scorer="s", source=ModelSource(kind="test"))
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posestream.inference.bundle import ModelBundle
-from posestream.inference.decoder import decode_numpy, sigmoid
 from posestream.inference.engine import Engine
+from posestream.inference.engines.openvino_engine import OpenVinoEngine
+from posestream.inference.engines.tensorflow_engine import TensorFlowEngine
 from posestream.inference.errors import ModelError
-from posestream.inference.network import build_network
-from posestream.inference.openvino_engine import OpenVinoEngine
-from posestream.inference.tensorflow_engine import TensorFlowEngine
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.networks.decoder import decode_numpy, sigmoid
+from posestream.inference.networks.network import build_network
 
 ENGINES: dict[str, type[Engine]] = {"tensorflow": TensorFlowEngine, "openvino": OpenVinoEngine}
 

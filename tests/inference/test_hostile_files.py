@@ -15,13 +15,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from posestream.inference.archive import unpacked
-from posestream.inference.bundle import ModelBundle, ModelSpec
 from posestream.inference.errors import ModelError
-from posestream.inference.models import load_model
-from posestream.inference.pose_config import PoseConfig, describe, read_config
-from posestream.inference.project_files import Training
-from posestream.inference.torch_config import describe_torch, read_torch_config
+from posestream.inference.formats.archive import unpacked
+from posestream.inference.formats.bundle import ModelBundle, ModelSpec
+from posestream.inference.formats.models import load_model
+from posestream.inference.formats.pose_config import PoseConfig, describe, read_config
+from posestream.inference.formats.project_files import Training
+from posestream.inference.formats.torch_config import describe_torch, read_torch_config
 
 from .conftest import POSE_CONFIG, torch_config
 

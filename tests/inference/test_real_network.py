@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from posestream.inference.decoder import decode_numpy, sigmoid
-from posestream.inference.models import load_model
-from posestream.inference.network import build_network
-from posestream.inference.tensorflow_engine import TensorFlowEngine
+from posestream.inference.engines.tensorflow_engine import TensorFlowEngine
+from posestream.inference.formats.models import load_model
+from posestream.inference.networks.decoder import decode_numpy, sigmoid
+from posestream.inference.networks.network import build_network
 
 # frame number: x, y in pixels, likelihood, at 640x480; written by benchmarks/deeplabcut_reference.py
 DEEPLABCUT = {

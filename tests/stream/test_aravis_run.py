@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posestream.stream.verify import verify_session
+from posestream.stream.session.verify import verify_session
 
 from ..acquisition.aravis_emulator import FIRST_ID, emulator, own_serial
 from ..conftest import REPOSITORY

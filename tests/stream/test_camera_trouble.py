@@ -7,7 +7,7 @@ from shutil import disk_usage
 
 import pytest
 
-from posestream.stream.verify import verify_session
+from posestream.stream.session.verify import verify_session
 
 from .conftest import ARENA, frames_in
 

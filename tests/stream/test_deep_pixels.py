@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from posestream.stream.session.verify import verify_session
 from posestream.stream.subscribers import FrameSubscriber
-from posestream.stream.verify import verify_session
 
 from ..conftest import REPOSITORY
 from .conftest import free_endpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from posestream.stream.verify import verify_session
+from posestream.stream.session.verify import verify_session
 
 from .conftest import frames_in
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from posestream.stream.verify import verify_session
+from posestream.stream.session.verify import verify_session
 
 from ..support.waiting import until
 from .conftest import ARENA, POSESTREAM, children_of, frames_in, free_endpoint, wait_for_processes, write_video

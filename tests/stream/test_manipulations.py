@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from posestream.stream.backfill import Backfill
-from posestream.stream.manifest import Renewal, write_manifest
-from posestream.stream.recover import recover_session
-from posestream.stream.verify import verify_session
-from posestream.stream.video_times import decoded_times_us
+from posestream.stream.offline.backfill import Backfill
+from posestream.stream.session.manifest import Renewal, write_manifest
+from posestream.stream.session.recover import recover_session
+from posestream.stream.session.verify import verify_session
+from posestream.stream.session.video_times import decoded_times_us
 
 from ..support.runs import POSESTREAM, free_endpoint
 from ..support.videos import write_video

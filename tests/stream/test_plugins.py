@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from posestream.stream.supervisor import CLOSE_S
-from posestream.stream.verify import verify_session
+from posestream.stream.run.supervisor import CLOSE_S
+from posestream.stream.session.verify import verify_session
 
 from .conftest import ARENA, BODYPARTS, frames_in
 

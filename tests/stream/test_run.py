@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posestream.stream.verify import verify_session
+from posestream.stream.session.verify import verify_session
 
 from .conftest import ARENA, BODYPARTS, children_of, frames_in, free_endpoint, wait_for_processes, write_video
 

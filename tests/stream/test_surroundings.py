@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from posestream.stream.rig import parse_rig
-from posestream.stream.session import Session
-from posestream.stream.verify import verify_session
+from posestream.stream.session.record import Session
+from posestream.stream.session.verify import verify_session
 
 from ..support.waiting import until
 from .conftest import ARENA, POSESTREAM, children_of, frames_in, wait_for_processes
@@ -45,7 +45,7 @@ def test_whoever_claims_a_folder_has_it_alone(tmp_path, monkeypatch) -> None:
         def now(cls, tz=None):
             return cls(2026, 11, 22, 12, tzinfo=tz)
 
-    monkeypatch.setattr("posestream.stream.session.datetime", Noon)
+    monkeypatch.setattr("posestream.stream.session.record.datetime", Noon)
     rig = parse_rig({"cameras": {"top": {"backend": "synthetic"}}}, "test")
     sessions = [Session(rig, tmp_path) for _ in range(20)]
     together = threading.Barrier(len(sessions))

@@ -3,8 +3,8 @@
 import pytest
 import zmq
 
-from posestream.stream import pose_recorder
-from posestream.stream.children import Child, refusal
+from posestream.stream.run import pose_recorder
+from posestream.stream.run.children import Child, refusal
 from posestream.stream.wire.control import Join
 from posestream.stream.wire.jobs import PoseRecorderJob
 from posestream.stream.wire.keys import create_keys, load_keys, stop_authenticator

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posestream.stream.session import sensor_patches
+from posestream.stream.session.record import sensor_patches
 from posestream.stream.wire.sensor import to_frame, to_sensor
 
 from .conftest import free_endpoint

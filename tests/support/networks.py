@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from posestream.inference.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
 
 __all__ = [
     "BODYPARTS",

@@ -91,7 +91,7 @@ class Running:
         summary: dict[str, Any] = json.loads(out)
         assert json.loads((Path(summary["folder"]) / "summary.json").read_text()) == summary
         if status == 0:
-            from posestream.stream.verify import verify_session
+            from posestream.stream.session.verify import verify_session
 
             assert verify_session(Path(summary["folder"]))["problems"] == []
         return summary

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,20 @@ def test_the_open_field(openfield_clip) -> None:
     assert labels.bodyparts == ("snout", "leftear", "rightear", "tailbase")
     assert len(labels.frames) == 93
     np.testing.assert_array_equal(labels.frames[0].keypoints[0], [21.521, 265.428])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.timeout(60)
+def test_a_pipe_that_nobody_writes_to_is_no_file(project) -> None:
+    for name in (TABLE, TABLE.with_suffix(".h5"), "config.yaml"):
+        path = project / name
+        content = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        if path.suffix == ".h5":
+            (project / TABLE).unlink()
+        with pytest.raises(ModelError, match="file"):
+            read_labels(project)
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from posestream.inference.decoder import decode_numpy
+from posestream.inference.networks.decoder import decode_numpy
 from posestream.inference.training.losses import total_loss
 from posestream.inference.training.targets import disc_radius, draw_targets, map_size
 

@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from posestream.inference.bundle import ModelBundle
 from posestream.inference.errors import ModelError
-from posestream.inference.network import build_network
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.networks.network import build_network
 from posestream.inference.training.labels import read_labels
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.progress import LOG_FILE

@@ -1,0 +1,1 @@
+"""Camera backends, one camera family a file, and what they share."""

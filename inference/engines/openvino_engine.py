@@ -1,0 +1,160 @@
+"""The engine on OpenVINO: the fastest on processors, in float32, bfloat16, and int8 where a model was optimised.
+
+One frame at a time or a batch, one request is at work: it already takes all cores. A second one in flight brought
+nothing (docs/decisions/0013), and copying in is overlapped by the pipeline's own threads.
+"""
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.inference.engine import Precision, Prepared, Shape
+from posestream.inference.engines.int8 import read_int8
+from posestream.inference.engines.openvino_graph import fixed, import_openvino, read_graph
+from posestream.inference.errors import ModelError
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.stream.wire.messages import CHANNELS, PixelFormat
+
+__all__ = ["OpenVinoEngine"]
+
+DEVICE = "CPU"
+HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
+"""What is computed in where the graph does not say int8."""
+CAPABILITIES: dict[Precision, str] = {"bfloat16": "BF16", "float16": "FP16"}
+"""What OpenVINO calls a precision that the processor has instructions for."""
+
+
+class OpenVinoEngine:
+    """Runs the network in OpenVINO on the processor.
+
+    Every batch size that is prepared is compiled for itself; a batch of another size is run in parts of these sizes.
+    The interpreter lock is free while the network computes.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    precision
+        In which the network computes; the decoder is always float32.
+    threads
+        Cores to use; all of them where not given.
+
+    Raises
+    ------
+    ModelError
+        OpenVINO is not installed, or cannot run this model, or not in this precision on this machine.
+    """
+
+    name = "openvino"
+    reason = ""
+
+    def __init__(self, bundle: ModelBundle, precision: Precision = "float32", threads: int | None = None) -> None:
+        self._ov = import_openvino()
+        _refuse(bundle)
+        self._bundle, self._precision = bundle, precision
+        self._core = self._ov.Core()
+        needed = CAPABILITIES.get(precision)
+        if needed and needed not in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+            name = self._core.get_property(DEVICE, "FULL_DEVICE_NAME")
+            raise ModelError(f"This processor ({name}) has no {precision}. Choose float32, or auto.")
+        if precision == "int8":
+            read_int8(self._core, bundle)  # refuses a model without one now, not when frames come
+        self._config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
+        if threads is not None:
+            self._config["INFERENCE_NUM_THREADS"] = threads
+        self._requests: dict[Shape, dict[int, Any]] = {}
+        self._prepared = Prepared()
+
+    @staticmethod
+    def candidates(bundle: ModelBundle) -> tuple[Precision, ...]:
+        """Precisions that `auto` times here: bfloat16 where the processor has it, and float32."""
+        _refuse(bundle)
+        capabilities = import_openvino().Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        return ("bfloat16", "float32") if "BF16" in capabilities else ("float32",)
+
+    @property
+    def precision(self) -> Precision:
+        """In which the network computes."""
+        return self._precision
+
+    @property
+    def bodyparts(self) -> tuple[str, ...]:
+        """Names of the K body parts, in the order of the poses."""
+        return self._bundle.spec.bodyparts
+
+    def prepare(self, height: int, width: int, pixel_format: PixelFormat, batch_sizes: Iterable[int]) -> None:
+        """Compile for one frame size and pixel format in every batch size and warm up; see `Engine.prepare`."""
+        shape = (height, width, pixel_format)
+        sizes = Prepared.check(shape, batch_sizes)
+        requests = self._requests.setdefault(shape, {})
+        for size in sizes:
+            if size not in requests:
+                requests[size] = self._compile(size, shape)
+                for _ in range(2):  # the first run lays out memory, the second shows that it is done
+                    requests[size].infer()
+        self._prepared.add(shape, sizes[-1])
+
+    def run(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None = None) -> NDArray[np.float32]:
+        """Estimate the poses of a batch; see `Engine.run`."""
+        requests = self._requests[self._prepared.find(frames, pixel_format)]
+        frames = np.ascontiguousarray(frames)
+        poses = np.empty((len(frames), len(self.bodyparts), 3), dtype=np.float32)
+        for first, last, size in _parts(len(frames), sorted(requests)):
+            part = frames[first:last]
+            if len(part) < size:  # smaller than all that was prepared
+                part = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
+            request = requests[size]
+            request.set_input_tensor(self._ov.Tensor(_writeable(part), shared_memory=True))
+            request.infer()
+            poses[first:last] = request.get_output_tensor().data[: last - first]
+        return poses
+
+    def _compile(self, batch: int, shape: Shape) -> Any:
+        """Compile for a batch size and shape; gives a request."""
+        read = read_int8 if self._precision == "int8" else read_graph
+        graph = fixed(read(self._core, self._bundle), batch, *shape)
+        try:
+            request = self._core.compile_model(graph, DEVICE, self._config).create_infer_request()
+        except RuntimeError as error:
+            raise ModelError(f"{self._bundle.spec.name} cannot be compiled by OpenVINO: {error}.") from error
+        height, width, pixel_format = shape
+        blank = np.zeros((batch, height, width, CHANNELS[pixel_format]), np.uint8)
+        request.set_input_tensor(self._ov.Tensor(blank))
+        return request
+
+
+def _refuse(bundle: ModelBundle) -> None:
+    if bundle.graph:
+        raise ModelError(
+            f"{bundle.spec.name} is a {bundle.spec.net_type}, which runs as the graph that DeepLabCut exported, and "
+            "only on TensorFlow. Choose the engine tensorflow, or auto."
+        )
+    if bundle.spec.norm == "group":
+        raise ModelError(
+            f"{bundle.spec.name} has group norm, which OpenVINO takes minutes to compile and runs more slowly than "
+            "TensorFlow. Choose the engine tensorflow, or auto."
+        )
+
+
+def _parts(frames: int, sizes: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Cut a batch into parts of the sizes that were compiled, the largest first: first, last + 1, compiled size."""
+    first = 0
+    while first < frames:
+        size = max((size for size in sizes if size <= frames - first), default=sizes[0])
+        last = min(first + size, frames)
+        yield first, last, size
+        first = last
+
+
+def _writeable(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give the same memory as an array that may be written to.
+
+    OpenVINO lends only such memory without a copy, but writes to no input; what a socket filled is read-only.
+    """
+    if frames.flags.writeable:
+        return frames
+    memory = (ctypes.c_uint8 * frames.nbytes).from_address(frames.ctypes.data)
+    return np.frombuffer(memoryview(memory), np.uint8).reshape(frames.shape)

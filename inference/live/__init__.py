@@ -1,0 +1,1 @@
+"""The inference process: frames in, batches through the engine, poses out."""

@@ -1,0 +1,1 @@
+"""Networks on videos and stored frames: reading, analysing, checking."""

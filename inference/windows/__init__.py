@@ -1,0 +1,1 @@
+"""Crop windows that follow the animal, and the way of poses back to the frame."""

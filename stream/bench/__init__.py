@@ -1,0 +1,1 @@
+"""What `posestream bench` measures, and its figures."""

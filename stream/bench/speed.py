@@ -1,0 +1,343 @@
+"""The command `bench speed`: the experiment of Mathis & Warren 2018 on this machine, with its tables and figures."""
+
+import csv
+import os
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posestream.acquisition.arena import Arena
+from posestream.inference.arithmetic import multiply_adds
+from posestream.inference.bench.cells import PEER, PUBLISHED_SIZES, Cell, Decoder, cells_of, scaled_sizes
+from posestream.inference.bench.peer import Peer
+from posestream.inference.bench.speed import Experiment, Timing
+from posestream.inference.engines.check import shrunk, video_frames
+from posestream.inference.errors import ModelError
+from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.formats.models import load_model
+from posestream.inference.windows.following import FollowSettings
+from posestream.stream.bench.speed_figures import draw_figures
+from posestream.stream.session.record import write_json
+from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.versions import package_version
+
+__all__ = ["SpeedSettings", "measure_speed", "speed_table"]
+
+CONFIDENT = 0.6
+MARGIN_PX = 64
+PUBLISHED = dict(zip(PUBLISHED_SIZES, zip((192, 151, 101, 63, 37), (28, 11, 4, 2, 1), strict=True), strict=True))
+"""Frames a second of DeepLabCut-Live with a ResNet-50, one at a time, on an RTX 2080 Ti and on a Xeon of 3.1 GHz under
+Linux (Kane et al. 2020)."""
+VERSIONS = ("posestream", "openvino", "tensorflow", "keras", "numpy")
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedSettings:
+    """What to measure; the command's options."""
+
+    model: Path
+    video: Path | None
+    frames: int
+    size: tuple[int, int]
+    scales: tuple[float, ...]
+    published: bool
+    batch_sizes: tuple[int, ...]
+    engines: tuple[tuple[str, str], ...]
+    decoders: tuple[Decoder, ...]
+    window: int | None
+    margin_px: int | None = None
+    """Of the window; else 64, or a quarter of its side where that is less."""
+    repetitions: int
+    seconds: float
+    seed: int
+    threads: int | None
+    against: Path | None
+    output: Path | None
+
+
+def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Measure; gives the result, and writes it to the output folder where there is one.
+
+    Returns
+    -------
+    dict
+        JSON: `machine`, `versions`, `model`, `settings`, `refused` (engines and precisions that cannot be had here, and
+        why), `stopped` (why it ended before all was measured, or empty), `cells` (a dict for each, see `_rows`),
+        `timings` (a dict for each measurement), `files`.
+
+    Raises
+    ------
+    ModelError
+        The model, the video, the peer or the output folder cannot be used, or nothing of what was asked can be
+        measured. What goes wrong, or Ctrl-C, after the first measurement ends the experiment: see `stopped`.
+    """
+    if settings.window is not None and settings.video is None:
+        raise ModelError("A following window needs an animal that moves: name a video.")
+    bundle = load_model(settings.model)
+    if settings.output is not None:
+        _make_folder(settings.output)
+    published = PUBLISHED_SIZES if settings.published else ()
+    sizes = list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published]))
+    follow = _follow(settings.margin_px) if settings.window else None
+    if settings.window and follow is not None:
+        try:
+            follow(settings.window)
+        except ValueError as error:
+            raise ModelError(f"--window: {error}.") from error
+    pictures, pixel_format = _pictures(settings)
+    cells = cells_of(
+        settings.engines,
+        settings.decoders,
+        sizes,
+        settings.batch_sizes,
+        window=settings.window,
+        peer=settings.against is not None,
+    )
+    with Peer(settings.against, settings.model) if settings.against is not None else nullcontext() as peer:
+        experiment = Experiment(
+            bundle,
+            _resized(pictures),
+            pixel_format,
+            seconds=settings.seconds,
+            threads=settings.threads,
+            follow=follow,
+            peer=peer,
+        )
+
+        def told(done: int, of: int, timing: Timing) -> None:
+            cell = timing.cell
+            what = f"{cell.engine} {cell.precision} {cell.decoder} {cell.frames} in batches of {cell.batch}"
+            tell(f"{done} of {of}: {what}: {timing.frames_per_second:.1f} frames/s")
+
+        stopped = ""
+        try:
+            experiment.run(cells, settings.repetitions, settings.seed, told)
+        except (ModelError, KeyboardInterrupt) as error:
+            if not experiment.timings:
+                raise
+            stopped = str(error) or "interrupted"
+        timings = experiment.timings
+        peer_version = {} if peer is None else {PEER: peer.version}
+    if not timings:
+        raise ModelError("Nothing of what was asked can be measured here.")
+    result: dict[str, Any] = {
+        "machine": _machine(),
+        "versions": {name: package_version(name) for name in VERSIONS} | peer_version,
+        "model": {"name": bundle.spec.name, "net_type": bundle.spec.net_type, "sha256": bundle.digest()},
+        "settings": {name: _plain(value) for name, value in asdict(settings).items()},
+        "refused": {f"{engine} {precision}": why for (engine, precision), why in experiment.refused.items()},
+        "stopped": stopped,
+        "cells": _rows(bundle, timings, experiment.poses),
+        "timings": [asdict(timing.cell) | _numbers(timing) for timing in timings],
+        "files": [],
+    }
+    if settings.output is not None:
+        result["files"] = _write(settings.output, result, tell)
+    return result
+
+
+def _follow(margin_px: int | None) -> Callable[[int], FollowSettings]:
+    def settings(side: int) -> FollowSettings:
+        margin = min(MARGIN_PX, side // 4) if margin_px is None else margin_px
+        return FollowSettings(sides=(side,), margin_px=margin)
+
+    return settings
+
+
+def speed_table(result: dict[str, Any]) -> list[str]:
+    """Lines of Markdown tables for people."""
+    machine, versions = result["machine"], result["versions"]
+    named = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+    lines = [f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {named}", ""]
+    rows = [_shown(row) for row in result["cells"]]
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(row[name] for name in columns) + " |" for row in rows]
+    lines += [f"not measured: {what}: {why}" for what, why in result["refused"].items()]
+    return lines + [f"stopped before the end: {result['stopped']}"] * bool(result["stopped"])
+
+
+def _pictures(settings: SpeedSettings) -> tuple[list[Frames], PixelFormat]:
+    """Give the first frames, (H, W, C), and what they are: grey where all of them are."""
+    if settings.video is None:
+        width, height = settings.size
+        arena, found = Arena(width, height), []
+        for _ in range(settings.frames):
+            arena.advance()
+            found.append(np.empty((height, width, 1), np.uint8))
+            arena.render(found[-1][..., 0])
+        return found, "gray8"
+    found = list(islice(video_frames(settings.video), settings.frames))
+    if not found:
+        raise ModelError(f"{settings.video} has no frames.")
+    if all(
+        (picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all() for picture in found
+    ):
+        return [np.ascontiguousarray(picture[..., :1]) for picture in found], "gray8"
+    return found, "rgb24"
+
+
+def _resized(pictures: Sequence[Frames]) -> Callable[[int, int], Frames]:
+    kept: dict[tuple[int, int], Frames] = {}
+
+    def frames(width: int, height: int) -> Frames:
+        if (size := (width, height)) not in kept:
+            channels = pictures[0].shape[2]
+            kept[size] = np.stack([shrunk(picture, size).reshape(height, width, channels) for picture in pictures])
+        return kept[size]
+
+    return frames
+
+
+def _rows(
+    bundle: ModelBundle, timings: Sequence[Timing], poses: dict[Cell, NDArray[np.float32]]
+) -> list[dict[str, Any]]:
+    """Sum up each cell: speed over its repetitions, and poses against float32's and the peer's."""
+    by_cell: dict[Cell, list[Timing]] = {}
+    for timing in timings:
+        by_cell.setdefault(timing.cell, []).append(timing)
+    counted = bundle.spec.family != "frozen-graph"
+    work = {
+        size: multiply_adds(bundle.spec, size[1], size[0]) if counted else None
+        for size in {(cell.width, cell.height) for cell in by_cell}
+    }
+    rows = []
+    for cell in sorted(by_cell, key=lambda cell: (-cell.width * cell.height, cell.window or 0, cell.batch, cell)):
+        found = by_cell[cell]
+        speed = np.array([timing.frames_per_second for timing in found])
+        row: dict[str, Any] = asdict(cell) | {
+            "frames_per_second": dict(
+                zip(("median", "p5", "p95"), np.percentile(speed, (50, 5, 95)).tolist(), strict=True)
+            ),
+            "batch_ms": float(np.median([timing.batch_ms for timing in found])),
+            "decode_ms": _median(timing.decode_ms for timing in found),
+            "multiply_adds": None if cell.window else work[cell.width, cell.height],
+            "share_of_matrix_rate": None,
+        }
+        rate = _median(timing.matrix_flops for timing in found)
+        if rate and row["multiply_adds"]:
+            row["share_of_matrix_rate"] = 2 * row["multiply_adds"] * float(np.median(speed)) / rate
+        peers = [
+            other
+            for other in by_cell
+            if other.engine == PEER and (other.width, other.height) == (cell.width, cell.height)
+        ]
+        if peers and cell.engine != PEER:
+            theirs = {timing.repetition: timing.frames_per_second for timing in by_cell[peers[0]]}
+            row["times_the_peer"] = _median(
+                t.frames_per_second / theirs[t.repetition] for t in found if t.repetition in theirs
+            )
+            row["from_the_peer_px"] = _apart(poses[cell], poses[peers[0]])
+        reference = _reference(cell, by_cell)
+        row["from_float32_px"] = _apart(poses[cell], poses[reference]) if reference not in (None, cell) else None
+        row["published_frames_per_second"] = PUBLISHED.get((cell.width, cell.height))
+        rows.append(row)
+    return rows
+
+
+def _reference(cell: Cell, cells: dict[Cell, Any]) -> Cell | None:
+    """Find the float32 cell of the same frames with the smallest batches."""
+    if cell.engine == PEER:
+        return None
+    alike = [
+        other
+        for other in cells
+        if other.precision == "float32" and other.window is None and other.engine != PEER
+        and (other.width, other.height) == (cell.width, cell.height)
+    ]  # fmt: skip
+    return min(alike, key=lambda other: (other.batch, other.decoder != "graph", other), default=None)
+
+
+def _apart(poses: NDArray[np.float32], others: NDArray[np.float32]) -> dict[str, float] | None:
+    """Distances of the body parts that the others are confident of, pixels."""
+    count = min(len(poses), len(others))
+    sure = others[:count, :, 2] >= CONFIDENT
+    away = np.hypot(*np.moveaxis(poses[:count, :, :2] - others[:count, :, :2], -1, 0))[sure]
+    if not away.size:
+        return None
+    return {"mean": float(away.mean()), "median": float(np.median(away)), "largest": float(away.max())}
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    """Give a row as it is printed; what nobody knows is empty."""
+    speed, share, work = row["frames_per_second"], row["share_of_matrix_rate"], row["multiply_adds"]
+    frames = f"{row['width']}x{row['height']}" + (f", window {row['window']}" if row["window"] else "")
+    times, apart = row.get("times_the_peer"), row["from_float32_px"]
+    published = row["published_frames_per_second"]
+    decoding = row["decode_ms"]
+    return {
+        "frames": frames,
+        "batch": str(row["batch"]),
+        "engine": f"{row['engine']} {row['precision']}" + ("" if row["decoder"] == "graph" else f", {row['decoder']}"),
+        "frames/s (5 to 95 %)": f"{speed['median']:.1f} ({speed['p5']:.1f} to {speed['p95']:.1f})",
+        "ms a batch": f"{row['batch_ms']:.1f}",
+        "of it decoding": f"{decoding:.2f} ({decoding / row['batch_ms']:.2%})" if decoding is not None else "",
+        f"times {PEER}": f"{times:.1f}" if times is not None else "",
+        "from float32, mean px (largest)": f"{apart['mean']:.3f} ({apart['largest']:.2f})" if apart else "",
+        "GFLOP a frame": f"{2e-9 * work:.1f}" if work else "",
+        "of the matrix rate": f"{share:.0%}" if share else "",
+        "published: RTX 2080 Ti, Xeon": f"{published[0]}, {published[1]}" if published else "",
+    }
+
+
+def _numbers(timing: Timing) -> dict[str, Any]:
+    numbers = {name: value for name, value in asdict(timing).items() if name != "cell"}
+    return {"repetition": numbers.pop("repetition"), "frames_per_second": timing.frames_per_second} | numbers
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be made: {error.strerror or error}.") from error
+
+
+def _write(folder: Path, result: dict[str, Any], tell: Callable[[str], None]) -> list[str]:
+    """Write `speed.csv`, `speed.json` and the figures; gives their paths."""
+    try:
+        table = folder / "speed.csv"
+        with table.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(result["timings"][0]))
+            writer.writeheader()
+            writer.writerows(result["timings"])
+        figures = draw_figures(folder, result)
+        if not figures:
+            tell('no figures: Matplotlib is not installed (pip install "posestream[train]")')
+        files = [str(table), *map(str, figures), str(folder / "speed.json")]
+        write_json(folder / "speed.json", result | {"files": files})
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written to: {error.strerror or error}.") from error
+    return files
+
+
+def _machine() -> dict[str, Any]:
+    cores = os.cpu_count()
+    return {"processor": _processor(), "cores": cores, "system": f"{platform.system()} {platform.release()}"}
+
+
+def _processor() -> str:
+    try:
+        from posestream.inference.engines.openvino_engine import DEVICE
+        from posestream.inference.engines.openvino_graph import import_openvino
+
+        return str(import_openvino().Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
+    except ModelError:
+        return platform.processor() or platform.machine()
+
+
+def _median(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

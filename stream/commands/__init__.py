@@ -1,0 +1,1 @@
+"""The commands of `posestream`, a thin file each, and their helpers."""

@@ -1,0 +1,1 @@
+"""Work on videos and sessions that are there already: analyse, backfill."""

@@ -1,0 +1,142 @@
+"""What a session came to: counts that must add up, rates, and how old the poses were."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from posestream.stream.disk.tables import CAME_LATE, FrameState
+from posestream.stream.session.closing import CameraTables
+from posestream.stream.session.tables import read_skipped, read_truth, skipped_frames
+from posestream.stream.session.truth import pose_error
+from posestream.stream.wire.messages import RATE_TOLERANCE, StreamInfo
+
+__all__ = ["summarize_camera"]
+
+RECONNECTED = r"camera reconnected after ([0-9.]+) s"
+"""Note of the first frame after a gap."""
+ENDS = tuple(state for state in FrameState if state is not FrameState.DELIVERED)
+"""States in which a session that was closed leaves its frames."""
+PERCENTILES = (50, 90, 99)
+STAGES = (
+    ("exposure_to_sent", "captured_ns", "sent_ns"),
+    ("sent_to_received", "sent_ns", "received_ns"),
+    ("waiting_for_batch", "received_ns", "batched_ns"),
+    ("inference", "batched_ns", "inferred_ns"),
+    ("publishing", "inferred_ns", "published_ns"),
+    ("published_to_subscriber", "published_ns", "subscribed_ns"),
+    ("exposure_to_subscriber", "captured_ns", "subscribed_ns"),
+)
+
+
+def summarize_camera(
+    folder: Path, info: StreamInfo, video: str | None, tables: CameraTables, counters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Sum up a camera's folder.
+
+    Parameters
+    ----------
+    folder
+        The camera's folder.
+    info
+        Its stream.
+    video
+        Name of the video file; none where it was not recorded.
+    tables
+        Its tables.
+    counters
+        What its process counted; empty where nobody knows it any more. Then the tables alone say what they can, and
+        the rest is None.
+
+    Returns
+    -------
+    dict
+        JSON: `frames` by state, `pose_states`, `rate_hz`, `clock`, `gaps`, `remarks` (sentences that are no problem),
+        `video`, `poses`, `latency_ms`, `pose_error` (of a simulated camera), and `unexplained`, frames whose fate
+        nobody wrote down, which is 0 unless a process was killed.
+    """
+    frames, poses = tables.frames, tables.poses
+    states = frames["state"].value_counts()
+    delivered = frames["seq"].notna()
+    summary: dict[str, Any] = {
+        "frames": {"captured": int(delivered.sum())} | {s.value: int(states.get(s.value, 0)) for s in ENDS},
+        "pose_states": tables.pose_states,
+        "rate_hz": {"asked": info.rate_hz, "measured": _rate(frames)},
+        "gaps": _gaps(frames, counters),
+        "notes": int((frames["note"].fillna("") != "").sum()),
+        "size": {"width": info.width, "height": info.height, "pixel_format": info.pixel_format},
+    }
+    if video is not None and (folder / video).exists():
+        recorded, size = int(states.get(FrameState.RECORDED.value, 0)), (folder / video).stat().st_size
+        summary["video"] = {
+            "file": f"{folder.name}/{video}",
+            "bytes": size,
+            "compression": round(recorded * info.frame_bytes / size, 1) if size else None,
+        }
+    residual = (frames["arrived_ns"] - frames["captured_ns"]).dropna()
+    if "clock_restarts" in counters or (not counters and residual.any()):
+        summary["clock"] = {
+            "drift_ppm": counters.get("clock_drift_ppm"),
+            "restarts": counters.get("clock_restarts"),
+            "residual_ms": _percentiles(residual) if len(residual) else {},
+        }
+    summary["remarks"] = list(_remarks(summary, counters.get("rate_asked_hz")))
+    if poses is not None:
+        summary |= _poses(poses, read_skipped(folder), frames.loc[delivered, "seq"])
+        truth = read_truth(folder)
+        if truth is not None and (error := pose_error(poses, truth)) is not None:
+            summary["pose_error"] = error
+    return summary
+
+
+def _poses(poses: pd.DataFrame, skipped: pd.DataFrame, captured: "pd.Series[Any]") -> dict[str, Any]:
+    by_cause = skipped.groupby("cause")["count"].sum()
+    explained = set(poses["frame_seq"]).union(skipped_frames(skipped).tolist())
+    return {
+        "poses": {
+            "recorded": len(poses),
+            "skipped": {str(cause): int(count) for cause, count in by_cause.items()},
+            "unexplained": len(set(captured) - explained),
+        },
+        "latency_ms": {name: _percentiles(poses[end] - poses[start]) for name, start, end in STAGES}
+        if len(poses)
+        else {},
+        "batch_size": {str(size): int(n) for size, n in poses["batch_size"].value_counts().sort_index().items()},
+    }
+
+
+def _gaps(frames: pd.DataFrame, counters: Mapping[str, Any]) -> dict[str, int]:
+    if "disconnects" in counters:
+        return {"count": int(counters["disconnects"]), "ms": int(counters["gap_ms"])}
+    seconds = frames["note"].str.extract(RECONNECTED, expand=False).dropna().astype(float)
+    return {"count": len(seconds), "ms": round(seconds.sum() * 1e3)}
+
+
+def _rate(frames: pd.DataFrame) -> float | None:
+    """Frames a second that the device exposed, those that it lost included, gaps and odd numbers left out."""
+    captured = frames["captured_ns"].notna().to_numpy()
+    times, rows = frames["captured_ns"].dropna().to_numpy(np.int64), np.flatnonzero(captured)
+    # A frame that came late has its step where it was missing
+    odd = frames["note"].fillna("").str.contains(f"(?!{CAME_LATE})device id|camera reconnected")
+    sound = ~odd.to_numpy(bool)[captured][1:]
+    span = int(np.diff(times)[sound].sum())
+    return round(int(np.diff(rows)[sound].sum()) / span * 1e9, 3) if span > 0 else None
+
+
+def _remarks(summary: dict[str, Any], asked: float | None) -> Iterator[str]:
+    captured, measured = summary["frames"]["captured"], summary["rate_hz"]["measured"]
+    if asked and measured and captured > measured and abs(measured / asked - 1) > RATE_TOLERANCE:
+        yield f"asked for {asked:g} frames a second, the camera gave {measured:.2f}"
+    gaps = summary["gaps"]
+    if gaps["count"]:
+        yield f"the camera was lost (times: {gaps['count']}); {gaps['ms'] / 1e3:.1f} s have no frames"
+    if summary.get("clock", {}).get("restarts"):
+        yield f"the camera's clock jumped or began anew (times: {summary['clock']['restarts']})"
+
+
+def _percentiles(nanoseconds: "pd.Series[Any]") -> dict[str, float]:
+    values = nanoseconds.to_numpy(np.float64) / 1e6
+    named = {f"p{p}": round(float(v), 3) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
+    return named | {"max": round(float(values.max()), 3)}
