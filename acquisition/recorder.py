@@ -30,8 +30,10 @@ __all__ = ["Recorder"]
 
 MAX_ROWS_WAITING = 100_000
 """Rows, about 1 KiB each, that may wait for a disk that has stopped; then the recording is given up."""
-ROW_WAIT_S = 0.02
-"""Seconds that a frame may be held back for its row before it is published."""
+STALL_S = 0.1
+"""Seconds in which a disk takes a row; one that does not is not waited for until the rows have caught up."""
+LOOK_S = 0.02
+"""Seconds between two looks at whether it is the disk that a row waits for, or a busy processor."""
 PACE_FRAMES = 15
 """Frames by which the paces of camera and encoder are judged: the encoder's by the median, so that a stall, which is
 one among them, does not count."""
@@ -104,6 +106,8 @@ class Recorder:
         self._rows: SimpleQueue[_Entry | None] = SimpleQueue()
         self._rows_put = self._rows_written = 0
         self._row_written = threading.Event()
+        self._writing_since_ns: int | None = None  # a row, which the disk has not taken yet
+        self._stalled = False
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._waiting: deque[int] = deque()  # since when each frame waits for the encoder
         self._waiting_bytes = 0
@@ -178,10 +182,16 @@ class Recorder:
     def await_row(self) -> bool:
         """Wait until the last frame has its row, so that no number is published without one; gives whether it has.
 
-        A disk that is slow is not waited for: after `ROW_WAIT_S` the frame goes out, and so do those behind it until
-        the rows have caught up.
+        However busy the processor is, rows are waited for. A disk that takes no row for `STALL_S` is not: frames go out
+        without theirs until the rows have caught up.
         """
-        return self._rows_put - self._rows_written <= 1 and self._row_written.wait(ROW_WAIT_S)
+        while not self._row_written.wait(0 if self._stalled else LOOK_S):
+            since_ns = self._writing_since_ns
+            self._stalled = self._stalled or (since_ns is not None and monotonic_ns() - since_ns > STALL_S * 1e9)
+            if self._stalled or self.error is not None or not self._threads[0].is_alive():
+                return False
+        self._stalled = False
+        return True
 
     @property
     def deep(self) -> bool:
@@ -269,6 +279,7 @@ class Recorder:
 
     def _write_rows(self) -> None:
         while (entry := self._rows.get()) is not None:
+            self._writing_since_ns = monotonic_ns()
             try:
                 self._table.delivered(entry.frame, entry.state)
                 truth = entry.frame.capture.truth
@@ -278,6 +289,7 @@ class Recorder:
                 self._fail(error)
             if self._table.error is not None:
                 self._fail(self._table.error)
+            self._writing_since_ns = None
             with self._lock:
                 self._rows_written += 1
                 if self._rows_written == self._rows_put:

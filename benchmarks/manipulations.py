@@ -2,9 +2,9 @@
 
 `python benchmarks/manipulations.py` records two sessions with `posestream run` (two simulated cameras at 640x480,
 poses, skipped frames, backfilled ones), and gives `posestream verify` a fresh copy for each manipulation: as it is, and
-without the manifest, as a forger leaves it who knows what the manifest is for. A manipulation is noticed where the
-status is 1 or 2 and nothing is called proved. What changes no content (times of files, another folder) must stay
-proved while the manifest is there. The status is 1 where anything went otherwise.
+without the manifest and the word of it in `session.json`, as a forger leaves it who knows what they are for. A
+manipulation is noticed where the status is 1 or 2 and nothing is called proved. What changes no content (times of
+files, another folder) must stay proved while the manifest is there. The status is 1 where anything went otherwise.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from forged import edit_json
 from forgeries import Manipulation, manipulations
 from report import markdown
 
@@ -108,6 +109,8 @@ def try_one(session: Path, made: Manipulation, folder: Path, *, keep_manifest: b
         if not keep_manifest:
             for path in manifests(copy):
                 path.unlink()
+            with contextlib.suppress(OSError, ValueError):  # deleted or cut by the manipulation
+                edit_json(copy / "session.json", lambda said: said.pop("manifest", None))
         try:
             status, said = verify(copy)
         except Exception as error:  # noqa: BLE001 - a verify that breaks has not noticed anything

@@ -15,6 +15,7 @@ from posestream.acquisition.encoder import EncodedPacket, VideoWriter
 from posestream.acquisition.frame_table import FrameTable
 from posestream.acquisition.recorder import MAX_ROWS_WAITING, Recorder
 from posestream.acquisition.stamps import FrameStamper, Stamped
+from posestream.stream.disk.tables import FrameState
 from posestream.stream.wire.jobs import RecordingSettings
 
 from ..support.waiting import until
@@ -406,3 +407,24 @@ def test_a_disk_that_takes_no_more_is_reported_and_what_was_written_is_valid(tmp
     except av.error.FFmpegError:
         pass
     assert playable >= recorded - 2
+
+
+def test_a_row_is_waited_for_unless_the_disk_stands_still(tmp_path: Path, monkeypatch) -> None:
+    written, write = threading.Event(), FrameTable.delivered
+
+    def slowly(table: FrameTable, frame: Stamped, state: FrameState) -> None:
+        written.wait()
+        write(table, frame, state)
+
+    monkeypatch.setattr(FrameTable, "delivered", slowly)
+    recorder = Recorder(tmp_path, SETTINGS, GREY)
+    put(recorder, 0)
+    assert not recorder.await_row()  # the disk takes nothing for STALL_S
+    put(recorder, 1)
+    assert not recorder.await_row()  # and is not waited for again
+    written.set()
+    until(recorder.await_row)
+    put(recorder, 2)
+    assert recorder.await_row()
+    assert [row["seq"] for row in rows_of(tmp_path)] == ["0", "1", "2"]
+    recorder.close()

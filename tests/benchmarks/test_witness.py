@@ -33,7 +33,7 @@ TRIALS = [
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 def test_numbers_are_read_from_a_compressed_video(program, tmp_path, container, height, width) -> None:
     camera, judge = program("numbered_camera"), program("witness_judge")
-    film(camera, tmp_path, RecordingSettings(container=container), (height, width), noise=63)
+    film(camera, tmp_path, RecordingSettings(container=container, queue_s=3600), (height, width), noise=63)
     pictures = judge.read_video(tmp_path / f"video.{container}")
     assert [(picture.number, picture.camera) for picture in pictures] == [(number, 7) for number in range(40)]
 
@@ -59,7 +59,7 @@ LIES = {
 @pytest.mark.parametrize("kind", LIES)
 def test_the_judge_finds_what_is_wrong(program, tmp_path, kind) -> None:
     camera, judge = program("numbered_camera"), program("witness_judge")
-    log = film(camera, tmp_path, RecordingSettings(), (240, 320), noise=5, judge=judge)
+    log = film(camera, tmp_path, RecordingSettings(queue_s=3600), (240, 320), noise=5, judge=judge)
     assert judge.judge_camera(tmp_path, log, 7).faults == []
     rows = judge.read_rows(tmp_path / "frames.csv")
     LIES[kind](rows)

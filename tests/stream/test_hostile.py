@@ -102,7 +102,7 @@ def test_a_client_without_the_key_sees_nothing_and_disturbs_nothing(
 
 OPEN_RIGS = {
     "frames": ARENA + 'endpoint = "tcp://192.0.2.1:5999"\n',
-    "poses": ARENA + '[inference]\nmodel = "."\n[network]\nposes = "tcp://192.0.2.1:5999"\n',
+    "poses": ARENA + '[inference]\nmodel = "openfield-mouse"\n[network]\nposes = "tcp://192.0.2.1:5999"\n',
     "control": f'{ARENA}[network]\ncontrol = "tcp://192.0.2.1:5999"\n',
     "a name": ARENA + 'endpoint = "tcp://lab-pc:5999"\n',
 }

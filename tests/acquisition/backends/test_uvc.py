@@ -18,7 +18,7 @@ from ..camera_contract import buffer_for, read_all, write_video
 OPENS = """
 import json, sys, time
 from posestream.acquisition.camera import CameraError
-from posestream.acquisition.uvc import UvcCamera, UvcSettings
+from posestream.acquisition.backends.uvc import UvcCamera, UvcSettings
 began = time.monotonic()
 try:
     UvcCamera(UvcSettings(device=json.loads(sys.argv[1]))).open()

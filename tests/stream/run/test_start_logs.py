@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from ..test_run import inference
 pytestmark = pytest.mark.timeout(180)
 BROKEN = {
     "camera": ('[cameras.top]\nbackend = "file"\npath = "gone.mp4"\n', "gone.mp4", "camera-top.log", "CameraError"),
-    "model": (ARENA + '[inference]\nmodel = "gone"\n', "gone", "inference.log", "ModelError"),
+    "model": (ARENA + '[inference]\nmodel = "damaged"\n', "weights.safetensors", "inference.log", "ModelError"),
     "inference": (
         ARENA + '[inference]\nmodel = "openfield-mouse"\nengine = "opnvino"\n',
         "opnvino",
@@ -32,6 +33,15 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "logs"
 
 
+@pytest.fixture
+def damaged(random_model: Path, tmp_path: Path) -> None:
+    """A bundle whose weights end too early, which inference alone finds out."""
+    shutil.copytree(random_model, tmp_path / "damaged")
+    with (tmp_path / "damaged" / "weights.safetensors").open("r+b") as file:
+        file.truncate(1_000_000)
+
+
+@pytest.mark.usefixtures("damaged")
 @pytest.mark.parametrize("case", BROKEN)
 def test_an_error_before_the_session_names_the_kept_log(posestream, rig, logs, case) -> None:
     text, expected, name, error = BROKEN[case]
@@ -48,6 +58,7 @@ def test_an_error_before_the_session_names_the_kept_log(posestream, rig, logs, c
     assert error in log.read_text()
 
 
+@pytest.mark.usefixtures("damaged")
 @pytest.mark.parametrize("case", BROKEN)
 def test_with_debug_the_traceback_of_the_child_is_shown(posestream, rig, logs, case) -> None:
     text, expected, _, error = BROKEN[case]
