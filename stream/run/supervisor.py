@@ -158,9 +158,8 @@ class Supervisor:
         try:
             keys = check_start(self._rig, self._rig_folder, self._output, self._crew)
             context: zmq.Context[Any] = zmq.Context()
-            endpoint = self._rig.network.control or local_endpoint("control")
             try:
-                return context, ControlServer(context, endpoint, keys)
+                return context, ControlServer(context, self._rig.network.control or local_endpoint("control"), keys)
             except EndpointError as error:
                 raise WrongUseError(str(error)) from error
         except BaseException as error:
