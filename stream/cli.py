@@ -791,6 +791,7 @@ def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
 
 
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:
+    from posestream.stream.commands.running import run_for_command
     from posestream.stream.run.display import TerminalDisplay, print_summary
     from posestream.stream.run.supervisor import NothingRecordedError, Supervisor, WrongUseError
 
@@ -798,7 +799,7 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
         rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
     try:
         with TerminalDisplay() as display:
-            outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
+            outcome = run_for_command(Supervisor(rig, rig_folder, output or Path(rig.session.output), display))
     except WrongUseError as error:
         _fail_start(error, WRONG_USE)
     except NothingRecordedError as error:

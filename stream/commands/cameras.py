@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from posestream.stream.commands.running import run_for_command
 from posestream.stream.disk.tables import LOST_STATES, FrameState
 from posestream.stream.rig import Rig, RigError
 from posestream.stream.run.supervisor import Display, Supervisor
@@ -111,7 +112,7 @@ def probe_rig(rig: Rig, rig_folder: Path, seconds: float, pictures: Path, displa
     )
     pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="posestream-") as output:
-        outcome = Supervisor(rig, rig_folder, Path(output), display).run()
+        outcome = run_for_command(Supervisor(rig, rig_folder, Path(output), display))
         details = json.loads((outcome.folder / "session.json").read_text(encoding="utf-8"))["cameras"]
         cameras = {
             name: _probed(outcome.folder / name, summary, details[name], pictures / f"{name}.png")

@@ -10,18 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from posestream.stream.run.roles import RoleRow, row_of
 from posestream.stream.wire.control import Armed, ControlServer, Failed, Finished, Join, Report, Status, Values
 
 __all__ = ["Child", "State", "refusal", "turned_away"]
 
 State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
-MODULES = {
-    "camera": "posestream.acquisition",
-    "inference": "posestream.inference",
-    "poses": "posestream.stream",
-    "backfill": "posestream.stream.offline.backfill_process",
-}
-TITLES = {"inference": "inference", "poses": "the pose recorder", "backfill": "the backfill"}
 LOG_TAIL_LINES = 15
 REMOTE_SILENCE_S = 10.0
 """Seconds without a word after which a process on another machine counts as dead."""
@@ -33,13 +27,18 @@ class Child:
     Parameters
     ----------
     role
-        `camera:NAME`, `inference`, `poses` or `backfill`.
+        What it is called on the wire: `camera:top`, `inference`.
     remote
         Whether somebody starts it by hand on another machine.
+    row
+        Its row in the table of roles; none: the one of its name.
+    plugin
+        Whose code may be at fault where it ends, or hangs, without a word: `its backend "x"`.
     """
 
-    def __init__(self, role: str, *, remote: bool) -> None:
-        self.role, self.remote = role, remote
+    def __init__(self, role: str, *, remote: bool, row: RoleRow | None = None, plugin: str = "") -> None:
+        self.role, self.remote, self.plugin = role, remote, plugin
+        self.row = row if row is not None else row_of(role)
         self.state: State = "starting"
         self.identity: bytes | None = None
         """Address of its control connection."""
@@ -52,16 +51,18 @@ class Child:
         """How it died, where it did so without a word."""
         self.heard_s = time.monotonic()
         """When it was last heard."""
-        self.plugin = ""
-        """Whose code may be at fault where it ends, or hangs, without a word: `its backend "x"`."""
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path | None = None
 
     @property
     def title(self) -> str:
         """What people call it."""
-        kind, _, name = self.role.partition(":")
-        return f"camera {name}" if kind == "camera" else TITLES[kind]
+        return self.row.title.format(name=self.name)
+
+    @property
+    def name(self) -> str:
+        """Its own name, of a role of which a run may have several."""
+        return self.role.partition(":")[2]
 
     @property
     def trouble(self) -> str:
@@ -78,10 +79,9 @@ class Child:
         """Start the process, unless it is remote. A new process, never a fork: ZeroMQ's contexts don't survive one."""
         if self.remote:
             return
-        kind, _, name = self.role.partition(":")
-        command = [sys.executable, "-m", MODULES[kind], "--control", control]
-        if name:
-            command += ["--name", name]
+        command = [sys.executable, "-m", self.row.module, "--control", control]
+        if self.name:
+            command += ["--name", self.name]
         if keys is not None:
             command += ["--keys", str(keys)]
         self._log = logs / f"{self.role.replace(':', '-')}.log"

@@ -1,6 +1,7 @@
 """`posestream join`: runs a process of a rig whose supervisor is on another machine, and says how it stands."""
 
 import contextlib
+import importlib
 import os
 import platform
 import sys
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import zmq
 
+from posestream.stream.run.roles import ROLES, RoleRow
 from posestream.stream.wire.control import ControlLink
 from posestream.stream.wire.interrupts import take_interrupts
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
@@ -32,12 +34,12 @@ class JoinError(Exception):
 def join_run(
     role: str, control: str, keys_folder: Path | None, wait_s: float, *, debug: bool, tell: Callable[[str], None]
 ) -> int:
-    """Run `camera:NAME` or `inference` for the supervisor at an address; gives the exit status.
+    """Run a role that may be on another machine for the supervisor at an address; gives the exit status.
 
     Parameters
     ----------
     role
-        What to run.
+        What to run: `camera:NAME` or `inference`.
     control
         The supervisor's address.
     keys_folder
@@ -55,8 +57,9 @@ def join_run(
         Where the role, the address or the keys are not understood.
     """
     kind, _, name = role.partition(":")
-    if role != "inference" and not (kind == "camera" and name):
-        raise JoinError(f'"{role}" is no role; write camera:NAME, with the name from the rig, or inference')
+    row = next((row for row in ROLES if row.by_hand and row.name == kind and row.named == bool(name)), None)
+    if row is None:
+        raise JoinError(f'"{role}" is no role; write {" or ".join(_choices())}')
     try:
         check_endpoint(control, bind=False, keys=None)
         keys = load_keys(keys_folder) if keys_folder is not None else None
@@ -71,7 +74,7 @@ def join_run(
 
     put_back = take_interrupts(ask)
     tell(f"waiting for the run at {control}, as {role}, {_with(keys)} ({wait_s:g} s at most; Ctrl-C ends this)")
-    process, context = _make(role), zmq.Context[Any].instance()
+    process, context = _make(row), zmq.Context[Any].instance()
     link = ControlLink(context, control, joining(role), keys, far=True)
     try:
         observer = _Teller(tell, keys, debug=debug)
@@ -85,15 +88,16 @@ def join_run(
     return ended.status
 
 
-def _make(role: str) -> Role:
-    if role != "inference":
-        from posestream.acquisition.process import CameraRole
+def _choices() -> list[str]:
+    names = {False: "{}", True: "{}:NAME, with the name from the rig,"}
+    return [names[row.named].format(row.name) for row in ROLES if row.by_hand]
 
-        return CameraRole()
+
+def _make(row: RoleRow) -> Role:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # here a person reads what goes to a log elsewhere
-    from posestream.inference.live.process import InferenceRole
-
-    return InferenceRole()
+    module, _, name = row.by_hand.partition(":")
+    role: Role = getattr(importlib.import_module(module), name)()
+    return role
 
 
 class _Teller(Observer):

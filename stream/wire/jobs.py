@@ -13,6 +13,7 @@ __all__ = [
     "InferenceJob",
     "Job",
     "MaskSettings",
+    "OwnJob",
     "PoseRecorderJob",
     "RecordingSettings",
     "RegionSettings",
@@ -173,4 +174,12 @@ class BackfillJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", ta
     """The session folder."""
 
 
-Job = CameraJob | InferenceJob | PoseRecorderJob | BackfillJob
+class OwnJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag="own"):
+    """The job of a role that has no kind of job here: its module alone understands the settings."""
+
+    session: str
+    settings: bytes
+    """MessagePack of a struct of that module."""
+
+
+Job = CameraJob | InferenceJob | PoseRecorderJob | BackfillJob | OwnJob

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from posestream.stream.run.supervisor import CLOSE_S
+from posestream.stream.run.current import CLOSE_S
 from posestream.stream.session.verify import verify_session
 
 from .conftest import ARENA, BODYPARTS, frames_in
