@@ -13,7 +13,11 @@ def test_help_imports_nothing_heavy(posestream) -> None:
     assert status == 0
     for command in ("run", "demo", "subscribe"):
         assert command in out
-    code = "import sys, posestream.stream.cli; print(*sys.modules)"
+    code = (
+        "import sys, posestream.stream.cli as cli; found = cli.main.list_commands(None);"
+        "assert all(cli.main.get_command(None, name).name == name for name in found);"
+        "print(*sys.modules)"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
 
