@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import FAILED, OK
+from posestream.stream.commands.common import plain
+from posestream.stream.wire.errors import FAILED, OK, UserError
 from posestream.stream.wire.interrupts import hangup_is_interrupt
 
 __all__ = ["main"]
@@ -46,6 +47,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
+        except UserError as error:
+            _tell(error, debug=ctx.params["debug"])
+            sys.exit(error.exit_status)
         except BrokenPipeError:
             sys.stderr.close()
             sys.exit(OK)
@@ -57,6 +61,17 @@ class _Commands(click.Group):
                 raise
             click.echo(f"error: {type(error).__name__}: {error} (posestream --debug shows more)", err=True)
             sys.exit(FAILED)
+
+
+def _tell(error: UserError, *, debug: bool) -> None:
+    """Show an error as a sentence, and where its log is; `--debug` shows where another process broke."""
+    from posestream.stream.run.fitting import terminal_width, wrap
+
+    if error.place and debug:
+        click.echo(error.place, err=True)
+    hint = "" if debug else " (posestream --debug shows the traceback)"
+    text = str(error) + (f"\nlog: {error.log}{hint}" if error.log is not None else "")
+    click.echo(wrap(f"error: {plain(text)}", terminal_width(sys.stderr)), err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

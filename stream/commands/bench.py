@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import FAILED, OK, WRONG_USE, fail
 from posestream.stream.commands.ctrl_c import interruptible
+from posestream.stream.wire.errors import FAILED, OK
 
 __all__ = ["bench"]
 
@@ -110,13 +110,9 @@ def bench_speed(as_json: bool, **options: Any) -> None:
     The paper's experiment: --scales 1,0.5,0.25,0.125 --batch-sizes 1,2,4,8,16,32,64 --decoder graph --decoder numpy
     --decoder loop. Figures need Matplotlib.
     """
-    from posestream.inference.errors import ModelError
     from posestream.stream.bench.speed import SpeedSettings, measure_speed, speed_table
 
-    try:
-        result = measure_speed(SpeedSettings(**options), lambda text: click.echo(text, err=True))
-    except ModelError as error:
-        fail(str(error), WRONG_USE)
+    result = measure_speed(SpeedSettings(**options), lambda text: click.echo(text, err=True))
     for line in [json.dumps(result)] if as_json else [*speed_table(result), *result["files"]]:
         click.echo(line)
     sys.exit(FAILED if result["stopped"] else OK)

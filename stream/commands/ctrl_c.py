@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import FAILED
+from posestream.stream.wire.errors import FAILED
 
 __all__ = ["answer_interrupts", "interruptible"]
 

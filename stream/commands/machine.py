@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from posestream.stream.commands.common import FAILED, OK, WRONG_USE, fail, fail_start
 from posestream.stream.commands.ctrl_c import interruptible
+from posestream.stream.wire.errors import FAILED, OK
 
 __all__ = ["cameras", "doctor", "keys"]
 
@@ -16,12 +16,9 @@ __all__ = ["cameras", "doctor", "keys"]
 @click.argument("folder", type=click.Path(path_type=Path))
 def keys(folder: Path) -> None:
     """Make a folder of keys, for a rig on several machines."""
-    from posestream.stream.wire.keys import KeysError, create_keys
+    from posestream.stream.wire.keys import create_keys
 
-    try:
-        create_keys(folder)
-    except (KeysError, OSError) as error:
-        fail(str(error), WRONG_USE)
+    create_keys(folder)
     where = folder.absolute().as_posix()
     click.echo(f"made keys in {folder}; copy the folder to each machine, and in the rig, under [network], write:")
     click.echo(f'keys = "{where}"    # or its path from the folder of the rig file')
@@ -64,19 +61,12 @@ def cameras_test(rig_file: Path, seconds: float, pictures: Path, changes: tuple[
     `run` would, without inference, and keeps only the pictures.
     """
     from posestream.stream.commands.cameras import probe_rig, show_probe
-    from posestream.stream.rig import RigError, load_rig
+    from posestream.stream.rig import load_rig
     from posestream.stream.run.display import TerminalDisplay
-    from posestream.stream.run.supervisor import NothingRecordedError, WrongUseError
 
-    try:
-        with TerminalDisplay() as display:
-            result = probe_rig(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, pictures, display)
-    except RigError as error:
-        fail(str(error), WRONG_USE)
-    except WrongUseError as error:
-        fail_start(error, WRONG_USE)
-    except NothingRecordedError as error:
-        fail_start(error, FAILED)
+    rig = load_rig(rig_file, changes)
+    with TerminalDisplay() as display:
+        result = probe_rig(rig, rig_file.absolute().parent, seconds, pictures, display)
     click.echo(json.dumps(result) if as_json else "\n".join(show_probe(result)))
     sys.exit(FAILED if result["problems"] else OK)
 
@@ -96,13 +86,10 @@ def doctor(rig_file: Path | None, output: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from posestream.stream.commands.doctor import examine
-    from posestream.stream.rig import RigError, load_rig
+    from posestream.stream.rig import load_rig
     from posestream.stream.run.fitting import terminal_width, wrap
 
-    try:
-        rig = load_rig(rig_file) if rig_file is not None else None
-    except RigError as error:
-        fail(str(error), WRONG_USE)
+    rig = load_rig(rig_file) if rig_file is not None else None
     folder = output or Path(rig.session.output if rig is not None else "recordings")
     findings = []
     for finding in examine(folder, rig, (rig_file or Path()).absolute().parent):

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import FAILED, OK, PRECISIONS, WRONG_USE, fail, plain
+from posestream.stream.commands.common import PRECISIONS, plain
 from posestream.stream.commands.ctrl_c import interruptible
+from posestream.stream.wire.errors import FAILED, OK, InputError
 
 __all__ = ["model"]
 
@@ -34,13 +35,9 @@ def model_import(source: Path, bundle: Path, dtype: Any) -> None:
 
     SOURCE is a project, a train folder, a snapshot or an export of DeepLabCut; BUNDLE is the folder to make.
     """
-    from posestream.inference.errors import ModelError
     from posestream.inference.formats.models import load_model
 
-    try:
-        load_model(source).save(bundle, dtype)
-    except ModelError as error:
-        fail(str(error), WRONG_USE)
+    load_model(source).save(bundle, dtype)
     click.echo(f"made {bundle}")
 
 
@@ -52,13 +49,9 @@ def model_info(source: Path, as_json: bool) -> None:
     """Show a model's body parts, network and origin."""
     import msgspec
 
-    from posestream.inference.errors import ModelError
     from posestream.inference.formats.models import load_model
 
-    try:
-        spec = msgspec.to_builtins(load_model(source).spec)
-    except ModelError as error:
-        fail(str(error), WRONG_USE)
+    spec = msgspec.to_builtins(load_model(source).spec)
     if as_json:
         click.echo(json.dumps(spec))
         return
@@ -96,15 +89,11 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     Without --against, it runs on noise or on a video. Exit status 1: a pose differs from DeepLabCut's by more than
     0.05 px or 0.001 in likelihood. Where two peaks tie within 0.0001, only the likelihoods are compared.
     """
-    from posestream.inference.errors import ModelError
     from posestream.stream.commands.model_check import check_model, print_check
     from posestream.stream.run.display import TerminalDisplay
 
-    try:
-        with TerminalDisplay() as display:
-            result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.values), **options)
-    except ModelError as error:
-        fail(str(error), WRONG_USE)
+    with TerminalDisplay() as display:
+        result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.values), **options)
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -140,15 +129,11 @@ def model_optimize(source: Path, precision: str, size: str | None, as_json: bool
     It ends with how far the int8 poses are from float32's, on frames that it was not calibrated on, and how much faster
     it is. It needs NNCF: pip install "posestream[optimize]".
     """
-    from posestream.inference.errors import ModelError
     from posestream.stream.commands.model_optimize import optimise_model, print_optimised
 
     numbers = (size or "").split("x")
     if size is not None and not (len(numbers) == 2 and all(number.isdigit() and int(number) for number in numbers)):
-        fail(f"--size {size}: a size is width and height in pixels, such as 320x240", WRONG_USE)
-    try:
-        shrunk = (int(numbers[0]), int(numbers[1])) if size is not None else None
-        result = optimise_model(source, size=shrunk, **options)
-    except ModelError as error:
-        fail(str(error), WRONG_USE)
+        raise InputError(f"--size {size}: a size is width and height in pixels, such as 320x240")
+    shrunk = (int(numbers[0]), int(numbers[1])) if size is not None else None
+    result = optimise_model(source, size=shrunk, **options)
     click.echo(json.dumps(result)) if as_json else print_optimised(result)

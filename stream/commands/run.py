@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from posestream.stream.commands.common import FAILED, WRONG_USE, debugging, fail, fail_start, named_model
+from posestream.stream.commands.common import debugging, named_model
 
 if TYPE_CHECKING:
     from posestream.stream.rig import Rig
@@ -37,15 +37,11 @@ def run(
 
     It runs until Ctrl-C, --seconds, or the end of all cameras.
     """
-    from posestream.stream.rig import RigError, load_rig
+    from posestream.stream.rig import load_rig
 
     if model is not None:
         changes = (*changes, f"inference.model={json.dumps(named_model(model))}")
-    try:
-        rig = load_rig(rig_file, changes)
-    except RigError as error:
-        fail(str(error), WRONG_USE)
-    _run(rig, rig_file.absolute().parent, seconds, output, as_json)
+    _run(load_rig(rig_file, changes), rig_file.absolute().parent, seconds, output, as_json)
 
 
 @click.command()
@@ -88,12 +84,9 @@ def subscribe(**options: Any) -> None:
 
     ENDPOINT is where a run publishes its poses, tcp://127.0.0.1:5557 by default.
     """
-    from posestream.stream.commands.subscribe import SubscribeError, show_poses
+    from posestream.stream.commands.subscribe import show_poses
 
-    try:
-        sys.exit(show_poses(**options))
-    except SubscribeError as error:
-        fail(str(error), WRONG_USE)
+    sys.exit(show_poses(**options))
 
 
 @click.command()
@@ -113,27 +106,19 @@ def join(role: str, control: str, keys: Path | None, wait_s: float) -> None:
 
     ADDRESS is `control` under [network] in the rig.
     """
-    from posestream.stream.run.joining import JoinError, join_run
+    from posestream.stream.run.joining import join_run
 
-    try:
-        sys.exit(join_run(role, control, keys, wait_s, debug=debugging(), tell=lambda text: click.echo(text, err=True)))
-    except JoinError as error:
-        fail(str(error), WRONG_USE)
+    sys.exit(join_run(role, control, keys, wait_s, debug=debugging(), tell=lambda text: click.echo(text, err=True)))
 
 
 def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | None, as_json: bool) -> None:
     from posestream.stream.run.display import TerminalDisplay, print_summary
-    from posestream.stream.run.supervisor import NothingRecordedError, Supervisor, WrongUseError
+    from posestream.stream.run.supervisor import Supervisor
 
     if seconds is not None:
         rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
-    try:
-        with TerminalDisplay() as display:
-            outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
-    except WrongUseError as error:
-        fail_start(error, WRONG_USE)
-    except NothingRecordedError as error:
-        fail_start(error, FAILED)
+    with TerminalDisplay() as display:
+        outcome = Supervisor(rig, rig_folder, output or Path(rig.session.output), display).run()
     try:
         if debugging():
             for title, place in outcome.places.items():

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import FAILED, OK, WRONG_USE, fail, plain
+from posestream.stream.commands.common import plain
+from posestream.stream.wire.errors import FAILED, OK, UserError
 from posestream.stream.wire.interrupts import take_interrupts
 
 __all__ = ["backfill", "recover", "verify"]
@@ -21,14 +22,10 @@ def verify(session: Path, as_json: bool) -> None:
     from posestream.stream.offline.progress import reading
     from posestream.stream.run.display import TerminalDisplay
     from posestream.stream.session.lost import say_lost
-    from posestream.stream.session.reader import NoSessionError
     from posestream.stream.session.verify import verify_session
 
-    try:
-        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-            found = verify_session(session, reading("files", display.progress))
-    except NoSessionError as error:
-        fail(str(error), WRONG_USE)
+    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+        found = verify_session(session, reading("files", display.progress))
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -49,19 +46,15 @@ def verify(session: Path, as_json: bool) -> None:
 @click.argument("session", type=click.Path(path_type=Path))
 def recover(session: Path) -> None:
     """Close what a crash left open in SESSION, and write DeepLabCut's files."""
-    from posestream.stream.disk.lock import InUseError
     from posestream.stream.offline.progress import reading
     from posestream.stream.run.display import TerminalDisplay
-    from posestream.stream.session.reader import NoSessionError
     from posestream.stream.session.recover import recover_session
 
     try:
         with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
             done = recover_session(session, reading("files", display.progress))
-    except (NoSessionError, InUseError) as error:
-        fail(str(error), WRONG_USE)
     except (OSError, ValueError) as error:
-        fail(f"{session} can't be recovered: {error}", FAILED)
+        raise UserError(f"{session} can't be recovered: {error}") from error
     for text in done or ["nothing to do: the session was closed"]:
         click.echo(plain(text))
 
@@ -74,20 +67,16 @@ def recover(session: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def backfill(session: Path, as_json: bool, **options: Any) -> None:
     """Compute from SESSION's video the poses that live inference skipped; Ctrl-C keeps what was computed."""
-    from posestream.stream.disk.lock import InUseError
-    from posestream.stream.offline.backfill import Backfill, BackfillError
+    from posestream.stream.offline.backfill import Backfill
     from posestream.stream.run.display import TerminalDisplay, print_backfill
-    from posestream.stream.session.reader import NoSessionError
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
         take_interrupts(work.stop)
         try:
             result = work.run()
-        except (BackfillError, InUseError, NoSessionError) as error:
-            fail(str(error), WRONG_USE)
         except (OSError, ValueError) as error:
-            fail(f"{session} can't be backfilled: {error}", FAILED)
+            raise UserError(f"{session} can't be backfilled: {error}") from error
     click.echo(json.dumps(result)) if as_json else print_backfill(result)
     sys.exit(FAILED if result["problems"] or result["without_pose"] else OK)
 

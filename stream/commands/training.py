@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import WRONG_USE, fail
 from posestream.stream.commands.ctrl_c import interruptible
 
 __all__ = ["train"]
@@ -86,14 +85,10 @@ def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
     PROJECT is a project with one animal. The checkpoint, the log and the learning curves go into a folder beside the
     bundle, BUNDLE.training.
     """
-    from posestream.inference.errors import ModelError
     from posestream.stream.commands.train import show_errors, train_network
 
     def tell(text: str) -> None:
         click.echo(text, err=as_json)
 
-    try:
-        result = train_network(project, output, tell=tell, **options)
-    except ModelError as error:
-        fail(str(error), WRONG_USE)
+    result = train_network(project, output, tell=tell, **options)
     click.echo(json.dumps(result) if as_json else "\n".join(show_errors(result)))

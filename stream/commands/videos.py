@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from posestream.stream.commands.common import FAILED, OK, PRECISIONS, WRONG_USE, fail
+from posestream.stream.commands.common import PRECISIONS
 from posestream.stream.commands.ctrl_c import answer_interrupts
+from posestream.stream.wire.errors import FAILED, OK, InputError
 from posestream.stream.wire.interrupts import take_interrupts
 
 __all__ = ["analyze"]
@@ -73,32 +74,28 @@ def analyze(
     A folder stands for the videos in it. Poses are in pixels of the video, whatever --scale and --crop. Ctrl-C keeps
     what was computed; the same command resumes there. Exit status 1: a video could not be read completely.
     """
-    from posestream.inference.errors import ModelError, VideoError
     from posestream.inference.windows.following import FollowSettings
     from posestream.inference.windows.framing import Framing, parse_region
-    from posestream.stream.offline.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+    from posestream.stream.offline.analyze import Analyses, AnalyzeSettings, find_videos
     from posestream.stream.run.display import TerminalDisplay, print_analysis
 
+    named = {name: options.pop(name) for name in ("margin_px", "threshold", "check_every")}
+    how = {name: value for name, value in named.items() if value is not None}
+    if how and not sides:
+        raise InputError("how the window follows was given, but no window: add --window SIDE")
     try:
         framing = Framing(parse_region(crop) if crop else None, scale)
-        named = {name: options.pop(name) for name in ("margin_px", "threshold", "check_every")}
-        how = {name: value for name, value in named.items() if value is not None}
-        if how and not sides:
-            fail("how the window follows was given, but no window: add --window SIDE", WRONG_USE)
         follow = FollowSettings(sides=sides, **how) if sides else None
-        videos = find_videos(given, options["output"])
-    except (AnalyzeError, VideoError, ValueError) as error:
-        fail(str(error), WRONG_USE)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    videos = find_videos(given, options["output"])
     settings = AnalyzeSettings(framing=framing, follow=follow, **options)
-    try:
-        with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-            work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
-            take_interrupts(work.stop)
+    with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
+        work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
+        take_interrupts(work.stop)
 
-            kept = "stopping; the poses so far are kept"
-            with answer_interrupts(kept, display.notice, busy=lambda: work.loading):
-                result = work.run()
-    except (AnalyzeError, ModelError) as error:
-        fail(str(error), WRONG_USE)
+        kept = "stopping; the poses so far are kept"
+        with answer_interrupts(kept, display.notice, busy=lambda: work.loading):
+            result = work.run()
     click.echo(json.dumps(result)) if as_json else print_analysis(result)
     sys.exit(FAILED if result["problems"] or result["stopped"] else OK)

@@ -29,6 +29,7 @@ from posestream.stream.session.events import EVENTS
 from posestream.stream.session.record import OutputError, Session, check_output, write_json
 from posestream.stream.wire.control import Command, Configure, ControlServer, Join, Notice, Start, Stop, Values
 from posestream.stream.wire.deaths import ThreadDeaths
+from posestream.stream.wire.errors import WRONG_USE, UserError
 from posestream.stream.wire.interrupts import interrupts
 from posestream.stream.wire.jobs import BackfillJob, CameraJob, Job, PoseRecorderJob
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
@@ -59,7 +60,7 @@ SYNC_S = 1.0
 TEXT_LIMIT = 1_900
 
 
-class StartError(Exception):
+class StartError(UserError):
     """A run that did not start; the text is for people.
 
     Parameters
@@ -73,12 +74,13 @@ class StartError(Exception):
     def __init__(self, text: str, place: str = "") -> None:
         super().__init__(text)
         self.place = place
-        self.log: Path | None = None
-        """Kept log of the process that failed, or the folder of all logs; none where nothing was printed."""
+        self.log: Path | None = None  # of the process that failed, or the folder of all; none where nothing was printed
 
 
 class WrongUseError(StartError):
     """What was asked for can't be done; nothing was recorded. The text is for people."""
+
+    exit_status = WRONG_USE
 
 
 class NothingRecordedError(StartError):
