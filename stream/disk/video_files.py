@@ -102,9 +102,9 @@ def decode_packets(container: "InputContainer", stream: "VideoStream") -> Iterat
             yield packet, frames, ""
 
 
-def upright(frame: Any, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def upright(frame: Any, pixels: Any) -> NDArray[np.uint8]:
     """Turn a frame's pixels, (height, width, ...), as its container says that they are to be shown; gives a view."""
-    return np.rot90(pixels, frame.rotation // 90)
+    return np.asarray(np.rot90(pixels, frame.rotation // 90), np.uint8)
 
 
 def why_unreadable(path: Path, error: Exception | None = None) -> str:
