@@ -110,7 +110,8 @@ def bench_speed(as_json: bool, **options: Any) -> None:
     The paper's experiment: --scales 1,0.5,0.25,0.125 --batch-sizes 1,2,4,8,16,32,64 --decoder graph --decoder numpy
     --decoder loop. Figures need Matplotlib.
     """
-    from posestream.stream.bench.speed import SpeedSettings, measure_speed, speed_table
+    from posestream.stream.bench.speed import SpeedSettings, measure_speed
+    from posestream.stream.commands.speed_table import speed_table
 
     result = measure_speed(SpeedSettings(**options), lambda text: click.echo(text, err=True))
     for line in [json.dumps(result)] if as_json else [*speed_table(result), *result["files"]]:
