@@ -251,7 +251,8 @@ class CaptureThread:
         self._outage = Outage(self._camera, self._format, error, self._reconnect_s)
         self.disconnects += 1
         name = self._info.camera
-        text = f"camera {name} is lost before frame {self.captured} and looked for for {self._reconnect_s:g} s: {error}"
+        trying = f"trying to reconnect for {self._reconnect_s:g} s"
+        text = f"camera {name} was lost before frame {self.captured}; {trying}: {error}"
         self._tell("warning", "disconnected", text, seq=self.captured)
 
     def _found(self, outage: Outage) -> bool:

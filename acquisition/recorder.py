@@ -187,7 +187,7 @@ class Recorder:
         """
         while not self._row_written.wait(0 if self._stalled else LOOK_S):
             since_ns = self._writing_since_ns
-            self._stalled = self._stalled or since_ns is not None and monotonic_ns() - since_ns > STALL_S * 1e9
+            self._stalled = self._stalled or (since_ns is not None and monotonic_ns() - since_ns > STALL_S * 1e9)
             if self._stalled or self.error is not None or not self._threads[0].is_alive():
                 return False
         self._stalled = False

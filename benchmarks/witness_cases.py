@@ -113,7 +113,7 @@ def rig_text(case: Case, poses: str) -> str:
     if case.model:
         lines += _table("inference", {"model": case.model})
     for number, (name, options) in enumerate(zip(case.names, case.cameras, strict=True)):
-        settings = {"backend": "numbered", "log": f"{name}.log", "camera": number} | options
+        settings: dict[str, Any] = {"backend": "numbered", "log": f"{name}.log", "camera": number, **options}
         recording = settings.pop("recording", {})
         lines += _table(f"cameras.{name}", settings) + _table(f"cameras.{name}.recording", recording)
     return "\n".join(lines) + "\n"

@@ -230,11 +230,11 @@ class WindowTable(_Table):
     ]
     """Sides of windows, pixels, multiples of 32; the smallest that the animal fits into is taken."""
     margin_px: Annotated[int, Field(ge=0)] = 64
-    """Pixels that confident body parts keep from the window's edges, else the whole frame is asked."""
+    """Pixels minimum distance of confident body parts to the window's edge; closer, and the whole frame is run."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Likelihood from which a body part is confident."""
     check_every: Annotated[int, Field(ge=1)] = 100
-    """Poses after which the whole frame is asked, as the animal may be elsewhere."""
+    """The network runs on the whole frame every so many poses, in case the window has lost the animal."""
 
     @pydantic.model_validator(mode="after")
     def _room(self) -> "WindowTable":

@@ -106,7 +106,7 @@ class ChosenEngine:
         return self._engine.run(frames, pixel_format)
 
     def _time(self, shape: Shape, sizes: Sequence[int]) -> _Choice:
-        """Run noise in every precision by turns, so that what else the machine does hits all alike."""
+        """Time noise in every precision, alternating, so that background load affects all equally."""
         height, width, pixel_format = shape
         engines = {precision: self._make(precision) for precision in self._candidates}
         for engine in engines.values():

@@ -1,8 +1,8 @@
 """A window that follows one animal, so that the network need not look at the whole frame.
 
 The window lies round the last confident pose, moved as the animal moved. What the network says of it counts where no
-body part has lost its confidence and all that are confident lie well within; else the whole frame is asked. So is every
-so often a whole frame, for what a window cannot show: an animal that is more likely elsewhere.
+body part has lost its confidence and all that are confident lie well within; else the network runs
+on the whole frame. So it does every so often, for what a window cannot show: an animal that is elsewhere.
 
 A network of stride 16 gives the same answer for a part of a frame as for the whole only far from the part's edges,
 beyond which it sees nothing, where the part begins at a multiple of 16 pixels, and where its sides leave the same rest
@@ -45,7 +45,7 @@ class FollowSettings:
     threshold: float = 0.6
     """Likelihood from which a body part is confident."""
     check_every: int = 100
-    """Frames after which a whole one is asked."""
+    """Frames after which the network runs on a whole one."""
 
     def __post_init__(self) -> None:
         for side in self.sides:
@@ -79,7 +79,7 @@ class Follower:
     """Follows one animal in one camera's frames; it decides, and who calls it asks the network.
 
     For each frame: `window` says where to look, None meaning the whole frame. A pose from a window counts where
-    `trusts` says so, and else the whole frame is asked. `take` is told the pose that counts.
+    `trusts` says so, and otherwise runs on the whole frame. `take` is told the pose that counts.
 
     Parameters
     ----------

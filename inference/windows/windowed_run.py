@@ -1,8 +1,8 @@
 """Runs an engine on windows that follow an animal: one in the frames of each camera, several frames at a time.
 
 Where an animal will be in the frames of a batch is predicted before any of them is inferred. So the poses of a camera
-are looked at in order: they count up to the first that is not trusted, that frame is asked as a whole, and the frames
-behind it get windows anew. What several cameras ask at a time, windows of a size or whole frames, is asked together.
+are looked at in order: poses are accepted up to the first untrusted one; that frame is run again whole, and the frames
+after it get new windows. What several cameras need at a time, windows of one size or whole frames, runs in one batch.
 """
 
 from collections.abc import Sequence

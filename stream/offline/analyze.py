@@ -1,7 +1,7 @@
 """`posestream analyze`: the poses of videos, in DeepLabCut's files.
 
 Poses are kept in a partial file as they come, and DeepLabCut's files are written from it when the video has ended. So
-whatever ends this on the way, the next call goes on behind the last whole batch.
+whatever ends this on the way, the next call resumes after the last complete batch.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Computes from the recorded video the poses that live inference skipped, so that every recorded frame has one.
 
 They go to a table of their own, `backfilled.csv`, as they come; live poses are never changed. Whatever ends this on
-the way, the next call goes on behind the last whole row.
+the way, the next call resumes after the last complete row.
 """
 
 import threading

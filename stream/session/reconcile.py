@@ -314,7 +314,7 @@ def _word_for_silent(folder: Path, frames: pd.DataFrame) -> list[str]:
             [(a, b, b - a + 1, INTERRUPTED) for a, b in number_runs(silent)], columns=list(skipped.columns)
         )
         _replace(folder / "skipped.csv", pd.concat([skipped.astype(object), words.astype(object)]))
-        done.append(f"{len(silent)} frames had neither a pose nor a word why, and have the word now")
+        done.append(f"{len(silent)} frames had neither a pose nor a skip record; skip records were added")
     return done
 
 

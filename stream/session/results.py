@@ -162,7 +162,7 @@ def losses(cameras: dict[str, Any], *, every_frame: bool, engine: str) -> list[s
                 "within 0 to 1"
             )
         if poses.get("unexplained"):
-            texts.append(f"camera {name}: {poses['unexplained']} frames have neither a pose nor a word why")
+            texts.append(f"camera {name}: {poses['unexplained']} frames have neither a pose nor a skip record")
         if counters.get("poses_lost"):
             texts.append(f"camera {name}: {counters['poses_lost']} poses did not reach the pose recorder")
     return texts

@@ -254,19 +254,19 @@ def _video_rows(recorded: pd.DataFrame, decoded: DecodedVideo, tolerance_us: int
 
 
 def _pose_rows(frames: pd.DataFrame, poses: pd.DataFrame, skipped: pd.DataFrame) -> Iterator[str]:
-    """Each delivered frame has one pose, or one word why not."""
+    """Each delivered frame has one pose or one skip record."""
     posed = poses["frame_seq"].to_numpy(np.int64)
     if (np.diff(posed) <= 0).any():
         yield "poses.csv: frames are not in order, or have two poses"
     delivered = frames["seq"].dropna().to_numpy(np.int64)
     fates, counts = np.unique(np.concatenate([posed, skipped_frames(skipped)]), return_counts=True)
     if (counts > 1).any():
-        yield f"{int((counts > 1).sum())} frames have a pose and a word why not, or two words"
+        yield f"{int((counts > 1).sum())} frames have both a pose and a skip record, or two skip records"
     strangers, silent = np.setdiff1d(fates, delivered), np.setdiff1d(delivered, fates)
     if len(strangers):
         yield f"{len(strangers)} poses or skipped frames belong to no frame in frames.csv"
     if len(silent):
-        yield f"{len(silent)} frames have neither a pose nor a word why, first of them frame {silent[0]}"
+        yield f"{len(silent)} frames have neither a pose nor a skip record, first of them frame {silent[0]}"
     both = poses.merge(frames, left_on="frame_seq", right_on="seq", suffixes=("", "_frame"))
     for column in ("device_id", "captured_ns"):
         pair = both[[column, f"{column}_frame"]].dropna()

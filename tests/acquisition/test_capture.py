@@ -336,7 +336,7 @@ def test_that_the_encoder_is_behind_is_not_told_with_every_frame() -> None:
 
 
 def test_no_number_is_published_without_a_row(bench, monkeypatch) -> None:
-    monkeypatch.setattr("posestream.acquisition.recorder.ROW_WAIT_S", 60.0)  # here the disk is waited for
+    monkeypatch.setattr("posestream.acquisition.recorder.STALL_S", 60.0)  # here the disk is waited for
     run = bench(ScriptedCamera(shots(*range(200)), [GREY]))
     table = run.folder / "frames.csv"
     send, behind = run.publisher.send, []

@@ -62,7 +62,7 @@ def test_without_reconnect_a_lost_camera_ends_the_run_at_once(posestream, rig) -
 
 def test_ctrl_c_ends_a_run_whose_camera_is_away_and_the_gap_is_printed(posestream, rig) -> None:
     run = posestream("run", rig(f"{ARENA}unplug = [30, 1e6]\nreconnect_s = 1e6\n"))
-    run.until("is lost before frame 30")
+    run.until("was lost before frame 30")
     run.interrupt()
     status, out, err = run.end(30)
     assert status == 0, err

@@ -394,7 +394,8 @@ def test_no_command_executes_what_lies_in_a_session(posestream, trapped, random_
         ("recover", session),
     ]
     overlay = [sys.executable, str(OVERLAY), str(top), str(tmp_path / "out.png")]
-    assert subprocess.run(overlay, capture_output=True, check=False).returncode
+    assert not subprocess.run(overlay, capture_output=True, check=False).returncode
+    assert not marker.exists()
     for arguments in commands:
         status, out, err = posestream(*arguments).end()
         assert status in (0, 1, 2), (arguments, err)

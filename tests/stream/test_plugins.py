@@ -146,7 +146,7 @@ def named(summary: dict[str, Any], problem: str) -> None:
     """See that a problem is the only one, but for frames that came when inference had ended."""
     first, *others = summary["problems"]
     assert first == problem
-    assert all("had neither a pose nor a word why" in other for other in others)
+    assert all("had neither a pose nor a skip record" in other for other in others)
 
 
 GIVEN = {

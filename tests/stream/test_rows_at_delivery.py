@@ -74,7 +74,18 @@ def problems_of(folder: Path, container: str) -> list[str]:
         "id": "5e55",
         "state": "recovered",
         "rig": {"cameras": {"top": {"remote": False}}, "inference": None},
-        "cameras": {"top": {"video": f"video.{container}"}},
+        "cameras": {
+            "top": {
+                "video": f"video.{container}",
+                "stream": {
+                    "camera": "top",
+                    "endpoint": "ipc://top",
+                    "height": 480,
+                    "width": 640,
+                    "pixel_format": "gray8",
+                },
+            }
+        },
         "inference": None,
     }
     (folder / "session.json").write_text(json.dumps(record))
