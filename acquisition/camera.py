@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 from posestream.stream.wire.sensor import SensorPatch
 from posestream.stream.wire.wording import near, wrong_value
@@ -37,7 +38,7 @@ Pixels = NDArray[Any]
 """A frame as a camera fills it: (height, width, channels), uint8, or uint16 for more than 8 bits."""
 
 
-class CameraError(Exception):
+class CameraError(UserError):
     """A camera that is not there, can't do what was asked, or was lost; the text is for people."""
 
 

@@ -20,6 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from posestream.acquisition.camera import CameraFormat, Pixels
 from posestream.acquisition.depth import fit_depth
 from posestream.stream.disk.packets import packet_crc32
+from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import RecordingSettings
 
 __all__ = ["EncodedPacket", "EncoderError", "VideoWriter", "recorded_pixel_format"]
@@ -35,7 +36,7 @@ TICK_US = {"mp4": 1, "mkv": 1_000}
 _NUMPY_FORMATS = {"gray8": "gray", "rgb24": "rgb24", "bgr24": "bgr24"}
 
 
-class EncoderError(Exception):
+class EncoderError(UserError):
     """An encoder that can't be opened or refused a frame, or a disk that took no more; the text is for people."""
 
 

@@ -25,6 +25,7 @@ from posestream.stream.disk.durable import sync_folder
 from posestream.stream.disk.tables import FrameState
 from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo
@@ -38,11 +39,11 @@ __all__ = ["CameraRole", "main", "make_camera", "stream_info"]
 SYNC_S = 1.0
 
 
-class RecordingError(Exception):
+class RecordingError(UserError):
     """The recording can't go on; the text is for people."""
 
 
-class DiskError(Exception):
+class DiskError(UserError):
     """There is not the space to write; the text is for people."""
 
 

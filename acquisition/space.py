@@ -4,6 +4,8 @@ from collections import deque
 from pathlib import Path
 from shutil import disk_usage
 
+from posestream.stream.wire.errors import UserError
+
 __all__ = ["DiskFullError", "SpaceWatch"]
 
 LOOK_S = 1.0
@@ -15,7 +17,7 @@ RATE_S = 10.0
 """Seconds that must have been seen before the rate is believed."""
 
 
-class DiskFullError(Exception):
+class DiskFullError(UserError):
     """A disk with too little space to go on; the text is for people."""
 
 

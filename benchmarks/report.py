@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from posestream.stream.commands.tables import markdown_table
+
 __all__ = ["markdown"]
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Give rows of equal keys as a Markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return "\n".join(markdown_table(rows))

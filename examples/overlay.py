@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from posestream.stream.disk.video_files import open_video
+from posestream.stream.disk.video_files import reading_video
 
 COLOURS = ((60, 76, 231), (219, 152, 52), (18, 156, 243), (113, 204, 46), (182, 89, 155))
 """Blue, green and red of a body part's circle."""
@@ -30,8 +30,8 @@ def main() -> None:
     posed = np.flatnonzero(~np.isnan(poses[:, 0, 0]))
     chosen = set(posed[np.linspace(0, len(posed) - 1, count).astype(int)].tolist())
     tiles = []
-    with open_video(videos[0]) as video:
-        for number, frame in enumerate(video.decode(video=0)):
+    with reading_video(videos[0]) as (video, stream):
+        for number, frame in enumerate(video.decode(stream)):
             if number not in chosen:
                 continue
             picture = cv2.resize(frame.to_ndarray(format="bgr24"), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
 from posestream.stream.toml_errors import explain_toml
+from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.jobs import Flip, Rotation
 from posestream.stream.wire.messages import MAX_PATCHES
 from posestream.stream.wire.sockets import EndpointError, check_endpoint
@@ -44,7 +45,7 @@ DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 """Names that Windows has for devices, whatever the case; no file can have them."""
 
 
-class RigError(Exception):
+class RigError(InputError):
     """A rig file that can't be used; the text names the key, the value and what would do."""
 
 

@@ -6,7 +6,6 @@ says so, never a setting that silently did nothing.
 """
 
 import contextlib
-import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Literal, Protocol
 
 from posestream.acquisition.backends.vocabulary import DeviceSettings
 from posestream.acquisition.camera import CameraError
+from posestream.stream.wire.wording import near
 
 __all__ = [
     "KINDS",
@@ -243,8 +243,7 @@ class _Device:
         if (name := self.first(names)) is not None:
             return name
         every = self.features.names()
-        near = next((match for name in names for match in difflib.get_close_matches(name, every, n=1)), None)
-        hint = f" (did you mean {near}?)" if near and near not in names else ""
+        hint = next(filter(None, (near(name, set(every) - set(names)) for name in names)), "")
         raise self.error(key, f"the camera has no {' or '.join(names)}{hint}")
 
     def error(self, key: str, text: str) -> CameraError:
@@ -306,9 +305,8 @@ class _Device:
             case "enum":
                 entries = self.features.entries(name)
                 if value not in entries:
-                    match_ = difflib.get_close_matches(str(value), entries, n=1)
-                    near = f' (did you mean "{match_[0]}"?)' if match_ else ""
-                    raise self.error(asked, f"{name} offers {', '.join(entries) or 'nothing now'}{near}")
+                    offers = ", ".join(entries) or "nothing now"
+                    raise self.error(asked, f"{name} offers {offers}{near(str(value), entries)}")
             case "string":
                 if not isinstance(value, str):
                     raise self.error(asked, f"{name} takes text")

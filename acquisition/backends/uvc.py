@@ -4,7 +4,6 @@ Such a camera gives neither frame numbers nor times of its own, so a frame that 
 exposure is known only as the moment when the frame arrived. A lab that needs more takes an industrial camera.
 """
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from posestream.acquisition.backends.vocabulary import DeviceSettings, refuse_ot
 from posestream.acquisition.camera import CameraError, CameraFormat, Capture, EndOfStream, FoundCamera
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.wording import near
 
 __all__ = ["UvcCamera", "UvcSettings"]
 
@@ -186,9 +186,7 @@ class UvcCamera:
     def _set(self, capture: cv2.VideoCapture, name: str, value: float, setting: str) -> float:
         known = [key.removeprefix("CAP_PROP_") for key in dir(cv2) if key.startswith("CAP_PROP_")]
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            meant = f"; did you mean {', '.join(near)}?" if near else ""
-            raise CameraError(f"{self._name}: {setting}: OpenCV has no property CAP_PROP_{name}{meant}")
+            raise CameraError(f"{self._name}: {setting}: OpenCV has no property CAP_PROP_{name}{near(name, known)}")
         key = getattr(cv2, f"CAP_PROP_{name}")
         if not capture.set(key, value):
             raise CameraError(

@@ -28,7 +28,7 @@ from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.networks.decoder import sigmoid
 from posestream.inference.networks.network import build_network
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import UnreadableError, reading_video, upright
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
@@ -93,7 +93,7 @@ def shrunk(frame: Any, size: tuple[int, int] | None) -> Frames:
 
 
 def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: str = "") -> Iterator[Frames]:
-    """Yield the frames of a video as RGB, uint8 (H, W, 3), shrunk to `size` (width, height) by areas.
+    """Yield the frames of a video, upright, as RGB, uint8 (H, W, 3), shrunk to `size` (width, height) by areas.
 
     With the colour map `jet`, the brightness is shown in OpenCV's colours of that name: a grey video then is a test in
     colour.
@@ -103,18 +103,17 @@ def video_frames(video: Path, size: tuple[int, int] | None = None, colour_map: s
     ModelError
         The video cannot be read.
     """
-    import av
     import cv2
 
     try:
-        with open_video(video) as container:
-            for picture in container.decode(video=0):
-                frame: Any = shrunk(picture.to_ndarray(format="rgb24"), size)
+        with reading_video(video) as (container, stream):
+            for picture in container.decode(stream):
+                frame: Any = shrunk(upright(picture, picture.to_ndarray(format="rgb24")), size)
                 if colour_map == "jet":
                     frame = cv2.applyColorMap(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLORMAP_JET)[..., ::-1]
                 yield frame.astype(np.uint8, copy=False)
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise ModelError(f"{video}: {why_unreadable(video, error)}") from error
+    except UnreadableError as error:
+        raise ModelError(str(error)) from error
 
 
 def read_recorded(path: Path, video: Path | None) -> Recorded:

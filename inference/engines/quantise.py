@@ -21,7 +21,7 @@ from posestream.inference.engines.openvino_engine import OpenVinoEngine
 from posestream.inference.engines.openvino_graph import import_openvino, read_graph, unreported
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import UnreadableError, reading_video, upright
 
 __all__ = ["Deviation", "deviation", "quantise", "spread_frames"]
 
@@ -127,27 +127,24 @@ def spread_frames(video: Path, number: int, size: tuple[int, int] | None) -> Fra
     Returns
     -------
     NDArray[np.uint8]
-        RGB (N, H, W, 3).
+        RGB (N, H, W, 3), upright.
 
     Raises
     ------
     ModelError
         The video cannot be read.
     """
-    import av
-
     try:
-        with open_video(video) as container:
-            found = list(_spread(container, number, size))
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise ModelError(f"{video}: {why_unreadable(video, error)}") from error
+        with reading_video(video) as (container, stream):
+            found = list(_spread(container, stream, number, size))
+    except UnreadableError as error:
+        raise ModelError(str(error)) from error
     if len(found) < 2:
         raise ModelError(f"{video} has {len(found)} frames to choose from, or does not say how long it is.")
     return np.stack(found)
 
 
-def _spread(container: Any, number: int, size: tuple[int, int] | None) -> Iterator[Frames]:
-    stream = container.streams.video[0]
+def _spread(container: Any, stream: Any, number: int, size: tuple[int, int] | None) -> Iterator[Frames]:
     start = container.start_time or 0
     seen: set[int] = set()
     for place in range(number):
@@ -158,7 +155,7 @@ def _spread(container: Any, number: int, size: tuple[int, int] | None) -> Iterat
                 continue
             if picture.pts not in seen:
                 seen.add(picture.pts)
-                yield shrunk(picture.to_ndarray(format="rgb24"), size)
+                yield shrunk(upright(picture, picture.to_ndarray(format="rgb24")), size)
             break
 
 

@@ -28,6 +28,7 @@ from posestream.inference.live.receiver import Receiver
 from posestream.inference.windows.following import FollowSettings
 from posestream.inference.windows.windowed_run import WindowCounts, WindowedRun
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import InferenceJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
@@ -42,7 +43,7 @@ TELL_S = 1.0
 """Seconds between two events of one kind."""
 
 
-class ConnectionLostError(Exception):
+class ConnectionLostError(UserError):
     """A camera's stream could not be heard; the text is for people."""
 
 

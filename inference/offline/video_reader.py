@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import VideoError
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import decode_packets, open_video, upright, why_unreadable
 
 __all__ = ["VideoReader"]
 
@@ -79,9 +79,8 @@ class VideoReader:
         self._next: Any = next(self._frames, None)
         if self._next is None:
             raise VideoError(f"{self._path}: it has no frame that can be decoded{self._reason()}")
-        upright = self._next.rotation % 180 == 0
         sides = self._next.width, self._next.height
-        self.width, self.height = sides if upright else sides[::-1]
+        self.width, self.height = sides if self._next.rotation % 180 == 0 else sides[::-1]
         self._size = sides
 
     def __enter__(self) -> "VideoReader":
@@ -118,7 +117,7 @@ class VideoReader:
                 if pixels is None:
                     coloured = True
                     pixels = frame.to_ndarray(format="rgb24")
-                yield number, np.rot90(pixels, frame.rotation // 90)
+                yield number, upright(frame, pixels)
             number += 1
             frame = next(self._frames, None)
 
@@ -126,13 +125,9 @@ class VideoReader:
         import av.error
 
         try:
-            for packet in self._container.demux(self._stream):
+            for packet, frames, why in decode_packets(self._container, self._stream):
                 self._packets += packet.size > 0
-                try:
-                    frames = packet.decode()
-                except av.error.FFmpegError:
-                    self._lost += 1
-                    continue
+                self._lost += bool(why)
                 for frame in frames:
                     self._damaged += frame.is_corrupt
                     yield frame

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
 
 from posestream.stream.commands.running import run_for_command
 from posestream.stream.disk.tables import LOST_STATES, FrameState
+from posestream.stream.disk.video_files import UnreadableError, reading_video
 from posestream.stream.rig import Rig, RigError
 from posestream.stream.run.supervisor import Display, Supervisor
 from posestream.stream.session.tables import read_frames
@@ -149,10 +149,10 @@ def _save_picture(video: Path, picture: Path) -> bool:
     """Save the last picture of a video: auto exposure has settled by then."""
     last = None
     try:
-        with av.open(str(video)) as container:
-            for frame in container.decode(video=0):
+        with reading_video(video) as (container, stream):
+            for frame in container.decode(stream):
                 last = frame
-    except (av.FFmpegError, OSError, IndexError):
+    except UnreadableError:
         return False
     if last is None:
         return False

@@ -6,6 +6,7 @@ heard, and ends the process where the library does not come back.
 """
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -13,8 +14,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
-__all__ = ["answer_interrupts"]
+import click
+
+from posestream.stream.wire.errors import FAILED
+
+__all__ = ["answer_interrupts", "interruptible"]
 
 PATIENCE_S = 3.0
 """Seconds after Ctrl-C in which a library may come back."""
@@ -62,3 +68,20 @@ def answer_interrupts(text: str, tell: Callable[[str], None], busy: Callable[[],
         watcher.join(1)
         heard.close()
         wake.close()
+
+
+def interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that works in libraries for seconds answer Ctrl-C at once, and end soon."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        def tell(text: str) -> None:
+            click.echo(text, err=True)
+
+        try:
+            with answer_interrupts("interrupted; ending", tell, busy=lambda: True):
+                command(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.exit(FAILED)
+
+    return wrapped

@@ -13,6 +13,7 @@ from posestream.inference.engines import open_engine
 from posestream.inference.engines.check import Recorded, compare, read_recorded, run_batches, video_frames
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.models import load_model
+from posestream.stream.commands.tables import markdown_table
 from posestream.stream.offline.progress import Progress
 
 __all__ = ["check_model", "print_check"]
@@ -98,11 +99,7 @@ def print_check(result: dict[str, Any]) -> None:
     if result["engine_reason"]:
         click.echo(result["engine_reason"])
     rows = [{key.replace("_", " "): _shown(key, value) for key, value in row.items()} for row in result["rows"]]
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    click.echo("| " + " | ".join(name.ljust(width) for name, width in widths.items()) + " |")
-    click.echo("|" + "|".join("-" * (width + 2) for width in widths.values()) + "|")
-    for row in rows:
-        click.echo("| " + " | ".join(row[name].ljust(width) for name, width in widths.items()) + " |")
+    click.echo("\n".join(markdown_table(rows)))
 
 
 def _shown(key: str, value: Any) -> str:

@@ -12,8 +12,12 @@ from posestream.inference.engines.quantise import deviation, quantise, spread_fr
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundled import is_bundled
 from posestream.inference.formats.models import load_model
+from posestream.stream.commands.tables import markdown_table
 
 __all__ = ["optimise_model", "print_optimised"]
+
+ENDS = ("mean", "max")
+"""What is measured of the likelihood."""
 
 
 def optimise_model(
@@ -66,10 +70,10 @@ def print_optimised(result: dict[str, Any]) -> None:
     """Print the result for people."""
     click.echo(f"{result['model']} in int8, calibrated on {result['calibrated_on']} frames of {result['size']}")
     click.echo(f"On {result['frames']} other frames, against float32:")
-    click.echo("| | mean | median | 95 % | largest |")
-    click.echo("|---|---|---|---|---|")
-    pixels = " | ".join(f"{result[name]:.3f}" for name in ("mean_px", "median_px", "p95_px", "max_px"))
-    click.echo(f"| pixels | {pixels} |")
-    click.echo(f"| likelihood | {result['mean_likelihood']:.4f} | | | {result['max_likelihood']:.4f} |")
+    columns = {"mean": "mean", "median": "median", "95 %": "p95", "largest": "max"}
+    pixels = {column: f"{result[f'{name}_px']:.3f}" for column, name in columns.items()}
+    likelihood = {column: f"{result[f'{name}_likelihood']:.4f}" for column, name in columns.items() if name in ENDS}
+    rows = ({"": "pixels", **pixels}, {"": "likelihood", **dict.fromkeys(columns, ""), **likelihood})
+    click.echo("\n".join(markdown_table(rows)))
     click.echo(f"{result['speed']:.1f} times as fast as float32, one frame at a time")
     click.echo(f"made {result['folder']}; ask for it with precision int8")

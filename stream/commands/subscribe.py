@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 
 from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import clock_name, monotonic_ns
-from posestream.stream.wire.keys import KeysError, load_keys
+from posestream.stream.wire.keys import load_keys
 from posestream.stream.wire.messages import Event, Pose
-from posestream.stream.wire.sockets import EndpointError
 
-__all__ = ["SubscribeError", "pose_line", "show_poses"]
+__all__ = ["pose_line", "show_poses"]
 
 RATE_POSES = 60
-
-
-class SubscribeError(Exception):
-    """An address or keys that can't be used; the text is for people."""
 
 
 def show_poses(
@@ -40,15 +35,12 @@ def show_poses(
 
     Raises
     ------
-    SubscribeError
+    EndpointError, KeysError
         Where the address or the keys can't be used.
     """
-    try:
-        loaded = load_keys(keys) if keys is not None else None
-        mode: Any = "latest" if latest else "every"
-        poses = PoseSubscriber(endpoint, camera=camera, mode=mode, timeout_s=timeout_s, follow=follow, keys=loaded)
-    except (EndpointError, KeysError) as error:
-        raise SubscribeError(str(error)) from error
+    loaded = load_keys(keys) if keys is not None else None
+    mode: Any = "latest" if latest else "every"
+    poses = PoseSubscriber(endpoint, camera=camera, mode=mode, timeout_s=timeout_s, follow=follow, keys=loaded)
     with poses:
         try:
             _print_lines(poses, events) if as_json else _show_table(poses, endpoint)

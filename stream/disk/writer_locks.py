@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from posestream.stream.disk.links import refuse_link
+from posestream.stream.wire.errors import InputError
 
 __all__ = ["SESSION", "SUPERVISOR", "HeldFile", "InUseError", "file_lock", "is_lock", "writer_lock", "writers"]
 
@@ -28,7 +29,7 @@ WAIT_S = 2.0
 """Seconds in which a program that only looks whether a lock is held has let go of it again."""
 
 
-class InUseError(Exception):
+class InUseError(InputError):
     """Another program uses it; the text is for people."""
 
 

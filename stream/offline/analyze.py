@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from posestream.inference.engine import Engine
     from posestream.inference.formats.bundle import ModelBundle
 
+from posestream.stream.wire.errors import InputError
+
 __all__ = ["Analyses", "AnalyzeError", "AnalyzeSettings", "find_videos"]
 
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
@@ -42,7 +44,7 @@ RESULTS = (".h5", ".csv", "_meta.pickle", ".partial")
 """Endings of what an analysis leaves."""
 
 
-class AnalyzeError(Exception):
+class AnalyzeError(InputError):
     """What was asked for can't be done, and nothing was changed; the text is for people."""
 
 

@@ -33,6 +33,8 @@ from posestream.stream.wire.messages import StreamInfo
 if TYPE_CHECKING:
     from posestream.inference.engine import Engine
 
+from posestream.stream.wire.errors import InputError
+
 __all__ = ["Backfill", "BackfillError"]
 
 SYNC_S = 1.0
@@ -40,7 +42,7 @@ NAMED_RUNS = 5
 """Stretches of frames that are named where frames can't be decoded."""
 
 
-class BackfillError(Exception):
+class BackfillError(InputError):
     """What was asked for can't be done, and nothing was changed; the text is for people."""
 
 

@@ -4,12 +4,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from posestream.stream.disk.tables import LOST_STATES
@@ -22,8 +23,8 @@ __all__ = ["TerminalDisplay", "print_analysis", "print_backfill", "print_summary
 
 PLAIN_S = 5.0
 """Seconds between status lines where the output is no terminal."""
-BAR = 24
-"""Characters of a progress bar."""
+BAR = 60
+"""Most characters of a progress bar."""
 TITLE = 24
 """Characters of the first column of a run's result."""
 NARROW = 64
@@ -108,9 +109,11 @@ class TerminalDisplay:
         self._show(status_lines(view, self._width))
 
     def progress(self, values: Values) -> None:
-        """Show where a backfill, an analysis or a check stands."""
+        """Show where a backfill, an analysis or a check stands, in a terminal with a bar below."""
         if values:
-            self._show([fit_line(progress_parts(values), self._width)])
+            done, total = (sum(float(camera.get(key) or 0) for camera in values.values()) for key in ("done", "total"))
+            bar = [ProgressBar(total, done, min(BAR, self._console.width - 1))] if total else []
+            self._show([fit_line(progress_parts(values), self._width)], bar)
 
     @property
     def _width(self) -> int | None:
@@ -119,12 +122,12 @@ class TerminalDisplay:
     def _print(self, text: str, style: str | None = None) -> None:
         self._console.print(wrap(text, self._width), style=style, markup=False)
 
-    def _show(self, lines: list[str]) -> None:
+    def _show(self, lines: list[str], below: Sequence[ProgressBar] = ()) -> None:
         if self._console.is_terminal and not self._quiet:
             if self._live is None:
                 self._live = Live("", console=self._console, refresh_per_second=8, transient=True)
                 self._live.start()
-            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
+            self._live.update(Group(Text("\n".join(lines), no_wrap=True, overflow="crop"), *below))
         elif not self._quiet and time.monotonic() - self._shown >= PLAIN_S:
             self._shown = time.monotonic()
             self._console.print(" | ".join(lines), markup=False)
@@ -135,15 +138,12 @@ def progress_parts(values: Values) -> list[Part]:
     parts = []
     for name, camera in values.items():
         done, total, left_s = (float(camera.get(key) or 0) for key in ("done", "total", "left_s"))
-        share = min(BAR, round(BAR * done / total)) if total else BAR
         rate = float(camera.get("per_second") or 0)
         left = f", {timedelta(seconds=round(left_s))} left" if done < total and left_s else ""
-        bar = "━" * share + "─" * (BAR - share)
         counts = f"{done:.0f} of {total:.0f}" if total else f"{done:.0f}"  # a container may say nothing
         unit = camera.get("unit", "frames")
         percent = f"{done / total:.0%}" if total else counts
         forms = (
-            f"{name}: {bar} {counts} {unit}, {rate:.1f}/s{left}",
             f"{name}: {counts} {unit}, {rate:.1f}/s{left}",
             f"{name}: {counts} {unit}{left}",
             f"{counts}{left}",

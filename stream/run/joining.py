@@ -13,6 +13,7 @@ import zmq
 
 from posestream.stream.run.roles import ROLES, RoleRow
 from posestream.stream.wire.control import ControlLink
+from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.interrupts import take_interrupts
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.process import ORPHANED_S, Ended, Observer, Role, RoleRun, joining
@@ -27,7 +28,7 @@ STAGES = {
 }
 
 
-class JoinError(Exception):
+class JoinError(InputError):
     """A role or an address that can't be; the text is for people."""
 
 

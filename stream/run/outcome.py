@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from posestream.stream.run.children import Child
 from posestream.stream.wire.control import Values
+from posestream.stream.wire.errors import WRONG_USE, UserError
 from posestream.stream.wire.messages import Event
 
 __all__ = ["Display", "NothingRecordedError", "Outcome", "RunState", "StartError", "WrongUseError"]
@@ -31,7 +32,7 @@ class RunState(Enum):
     """There is none: the run did not start, or the supervisor itself broke."""
 
 
-class StartError(Exception):
+class StartError(UserError):
     """A run that did not start; the text is for people.
 
     Parameters
@@ -51,6 +52,8 @@ class StartError(Exception):
 
 class WrongUseError(StartError):
     """What was asked for can't be done; nothing was recorded. The text is for people."""
+
+    exit_status = WRONG_USE
 
 
 class NothingRecordedError(StartError):

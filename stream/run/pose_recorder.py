@@ -13,6 +13,7 @@ from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_loc
 from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import Job, PoseRecorderJob
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import SKIPPED, Event, Pose
@@ -26,7 +27,7 @@ READ_S = 0.1
 SYNC_S = 1.0
 
 
-class PoseRecordingError(Exception):
+class PoseRecordingError(UserError):
     """Poses can't be written; the text is for people."""
 
 

@@ -8,10 +8,12 @@ import os
 import stat
 from pathlib import Path
 
+from posestream.stream.wire.errors import InputError
+
 __all__ = ["OutsideError", "check_inside"]
 
 
-class OutsideError(Exception):
+class OutsideError(InputError):
     """Something in a folder that leads out of it, or is no file; the text is for people."""
 
 

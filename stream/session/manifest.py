@@ -21,6 +21,7 @@ from posestream.stream.disk.durable import replacing
 from posestream.stream.disk.reserve import NAME as RESERVE
 from posestream.stream.disk.writer_locks import is_lock
 from posestream.stream.session.record import MANIFEST_FORMAT
+from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.versions import package_version
 
 __all__ = [
@@ -49,7 +50,7 @@ Show = Callable[[int, int], None]
 """Called with the bytes that have been read, and those that are to be; what it raises ends the reading."""
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError, ValueError):
     """A manifest that can't be read; the text is for people."""
 
 

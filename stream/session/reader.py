@@ -10,6 +10,7 @@ import msgspec
 
 from posestream.stream.session.inside import OutsideError, check_inside
 from posestream.stream.session.record_checks import SessionRecord, SummaryRecord
+from posestream.stream.wire.errors import InputError, UserError
 
 __all__ = ["NoSessionError", "SummaryError", "backfill_was_cut_off", "load_session", "read_summary"]
 
@@ -19,11 +20,11 @@ DEEPEST = 64
 """Levels of objects and lists in one another."""
 
 
-class NoSessionError(Exception):
+class NoSessionError(InputError):
     """A folder that is no session, or that can't be opened safely; the text is for people."""
 
 
-class SummaryError(ValueError):
+class SummaryError(UserError, ValueError):
     """A `summary.json` that can't be used; the text is for people."""
 
 

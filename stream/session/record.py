@@ -18,6 +18,7 @@ from posestream.stream.disk.writer_locks import SUPERVISOR, HeldFile, writer_loc
 from posestream.stream.rig import Rig
 from posestream.stream.session.reader import load_session
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_offset_ns
+from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.sensor import SensorPatch
 from posestream.stream.wire.versions import package_version
 
@@ -29,7 +30,7 @@ MANIFEST_FORMAT = 1
 PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python-headless", "openvino", "pyzmq", "tensorflow")
 
 
-class OutputError(Exception):
+class OutputError(InputError):
     """A folder that can't be written to, or a disk that is too full; the text is for people."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from posestream.stream.disk.tables import whole_lines
+from posestream.stream.wire.errors import UserError
 
 __all__ = ["UNREADABLE", "TableError", "checked_runs", "read_table"]
 
@@ -28,7 +29,7 @@ MOST_SKIPPED = 2**27
 WHOLE = "Int64"
 
 
-class TableError(ValueError):
+class TableError(UserError, ValueError):
     """A table that can't be used; the text names the file and the place."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import UnreadableError, decode_packets, reading_video
 from posestream.stream.session.video_times import TOLERANCE_US
 from posestream.stream.wire.messages import PixelFormat
 
@@ -52,16 +52,12 @@ class VideoFrames:
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Give index and pixels, uint8 (height, width, channels), of each wanted frame that can be decoded."""
-        import av.error
-
         try:
-            with open_video(self._video) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
+            with reading_video(self._video) as (container, stream):
                 for stretch in self._stretches():
                     yield from self._stretch(container, stream, stretch)
-        except (av.error.FFmpegError, OSError, IndexError) as error:
-            self._note(f"can't be read: {why_unreadable(self._video, error)}")
+        except UnreadableError as error:
+            self._note(f"can't be read: {error.why}")
 
     def _note(self, problem: str) -> None:
         self.problem = self.problem or f"{self._video.name} {problem}"
@@ -99,16 +95,11 @@ class VideoFrames:
 
     def _sound_frames(self, container: Any, stream: Any) -> Iterator[Any]:
         """Frames that were decoded without damage to them or to any frame that they were predicted from."""
-        import av.error
-
         sound = True
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError as error:
+        for _, frames, why in decode_packets(container, stream):
+            if why:
                 sound = False
-                self._note(f"is damaged: {error}")
-                continue
+                self._note(f"is damaged: {why}")
             for frame in frames:
                 if frame.is_corrupt:
                     sound = False

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.stream.disk.packets import packet_crc32
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import UnreadableError, decode_packets, reading_video
 
 __all__ = ["TOLERANCE_US", "DecodedVideo", "decode_video", "decoded_times_us"]
 
@@ -36,31 +36,24 @@ def decode_video(video: Path) -> DecodedVideo:
     video
         The file.
     """
-    import av.error
-
     times: list[int] = []
     pts_of: list[int | None] = []
     sums: dict[int | None, int] = {}
     problem = ""
     try:
-        with open_video(video) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+        with reading_video(video) as (container, stream):
             base = stream.time_base
-            for packet in container.demux(stream):
+            for packet, frames, why in decode_packets(container, stream):
                 sums |= _checksum(packet, stream.codec_context)
-                try:
-                    frames = packet.decode()
-                except av.error.FFmpegError as error:
-                    problem = problem or f"{video.name}: frame {len(times)} can't be decoded: {error}"
-                    continue
+                if why:
+                    problem = problem or f"{video.name}: frame {len(times)} can't be decoded: {why}"
                 for frame in frames:
                     if frame.is_corrupt:
                         problem = problem or f"{video.name}: frame {len(times)} is damaged"
                     pts_of.append(frame.pts)
                     times.append(-1 if frame.pts is None or base is None else round(frame.pts * base * 1_000_000))
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        why = f"frame {len(times)} can't be decoded: {error}" if times else why_unreadable(video, error)
+    except UnreadableError as unreadable:
+        why = f"frame {len(times)} can't be decoded: {unreadable.error}" if times else unreadable.why
         problem = f"{video.name}: {why}"
     crc32 = [sums.get(pts, -1) for pts in pts_of]
     return DecodedVideo(np.array(times, np.int64), np.array(crc32, np.int64), problem)

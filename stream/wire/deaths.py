@@ -6,10 +6,12 @@ import traceback
 from collections import deque
 from types import TracebackType
 
+from posestream.stream.wire.errors import UserError
+
 __all__ = ["ThreadDeaths", "ThreadDiedError"]
 
 
-class ThreadDiedError(Exception):
+class ThreadDiedError(UserError):
     """A thread ended on an error that nobody caught; the text is for people."""
 
 

@@ -13,12 +13,14 @@ import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
+from posestream.stream.wire.errors import InputError
+
 __all__ = ["Keys", "KeysError", "create_keys", "load_keys"]
 
 SERVER, CLIENT = "server", "client"
 
 
-class KeysError(Exception):
+class KeysError(InputError):
     """A folder of keys that can't be used."""
 
 
@@ -69,14 +71,17 @@ def create_keys(folder: Path) -> None:
     Raises
     ------
     KeysError
-        Where the folder holds keys already: they are never overwritten.
+        Where the folder holds keys already, which are never overwritten, or can't be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.glob("*.key*")):
-        raise KeysError(f"{folder} holds keys already; choose another folder, or remove them first")
-    for name in (SERVER, CLIENT):
-        _, secret = zmq.auth.create_certificates(folder, name)
-        Path(secret).chmod(0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.glob("*.key*")):
+            raise KeysError(f"{folder} holds keys already; choose another folder, or remove them first")
+        for name in (SERVER, CLIENT):
+            _, secret = zmq.auth.create_certificates(folder, name)
+            Path(secret).chmod(0o600)
+    except OSError as error:
+        raise KeysError(str(error)) from error
 
 
 def load_keys(folder: Path) -> Keys:

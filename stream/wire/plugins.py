@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from posestream.stream.wire.errors import UserError
+
 __all__ = ["HANG_S", "AbandonedError", "Guard", "PluginError"]
 
 P = ParamSpec("P")
@@ -17,7 +19,7 @@ LOOK_S = 0.5
 """Seconds between two looks that count at most: while a computer is suspended nothing hangs."""
 
 
-class PluginError(Exception):
+class PluginError(UserError):
     """A plug-in did what its contract does not allow; the text is for people and names it."""
 
 

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from posestream.stream.wire.errors import InputError
+
 __all__ = ["CpusError", "check_cpus", "set_cpus", "set_priority"]
 
 NICE = {"camera": -5, "network": 10}
 
 
-class CpusError(Exception):
+class CpusError(InputError):
     """Cores that a process can't be kept to; the text is for people."""
 
 

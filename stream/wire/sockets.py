@@ -26,6 +26,7 @@ import psutil
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.keys import Keys
 
 __all__ = [
@@ -60,7 +61,7 @@ _MADE_BY = re.compile(r"-(\d+)-[0-9a-f]{8}$")
 _ENDPOINT = re.compile(r"^(?:tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5}|\*)|ipc://(?P<path>\S+))$")
 
 
-class EndpointError(Exception):
+class EndpointError(InputError):
     """An address that can't be bound or connected to; the text is for people."""
 
 

@@ -126,7 +126,7 @@ def test_a_region_is_taken_whatever_was_set_before(opened: Any) -> None:
         ({"trigger": {"source": "Line9"}}, 'trigger.source = "Line9": TriggerSource offers .*Line3.*did you mean'),
         ({"trigger": {"source": "software"}}, "set rate_hz too"),
         ({"exposure_line": "Line7"}, "LineSelector offers Line1, Line2, Line3"),
-        ({"nodes": {"Gama": 1.0}}, r"nodes.Gama: the camera has no Gama \(did you mean Gamma\?\)"),
+        ({"nodes": {"Gama": 1.0}}, r"nodes.Gama: the camera has no Gama \(did you mean \"Gamma\"\?\)"),
         ({"nodes": {"ReverseX": 1}}, "ReverseX takes true or false"),
         ({"nodes": {"SensorWidth": 17}}, "SensorWidth"),
         ({"nodes": {"TriggerSoftware": False}}, "TriggerSoftware is a command, and true executes it"),

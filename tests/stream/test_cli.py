@@ -4,6 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from posestream.inference.errors import ModelError
+from posestream.stream.cli import main
+from posestream.stream.run.supervisor import StartError, WrongUseError
+from posestream.stream.wire.errors import InputError, UserError
 
 HEAVY = {"av", "cv2", "keras", "msgspec", "numpy", "pandas", "pydantic", "rich", "tables", "tensorflow", "zmq"}
 
@@ -13,7 +19,11 @@ def test_help_imports_nothing_heavy(posestream) -> None:
     assert status == 0
     for command in ("run", "demo", "subscribe"):
         assert command in out
-    code = "import sys, posestream.stream.cli; print(*sys.modules)"
+    code = (
+        "import sys, posestream.stream.cli as cli; found = cli.main.list_commands(None);"
+        "assert all(cli.main.get_command(None, name).name == name for name in found);"
+        "print(*sys.modules)"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
 
@@ -91,3 +101,18 @@ def test_ctrl_c_is_answered_by_a_command_that_is_in_a_library(posestream, random
     status, out, err = running.end()
     assert (status, out) == (1, "")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("error", [UserError, InputError, StartError, WrongUseError, ModelError])
+def test_an_error_for_people_ends_a_command_with_its_own_status(monkeypatch, error, tmp_path) -> None:
+    def fail(_folder) -> None:
+        broken = error("the disk is\x1b[2J full")
+        broken.place, broken.log = "Traceback of the camera", tmp_path / "camera.log"
+        raise broken
+
+    monkeypatch.setattr("posestream.stream.wire.keys.create_keys", fail)
+    ended = CliRunner().invoke(main, ["keys", "new"])
+    assert ended.exit_code == error.exit_status == (1 if error in {UserError, StartError} else 2)
+    assert ended.output.startswith("error: the disk is\\x1b[2J full\nlog: ")
+    assert "Traceback of" not in ended.output
+    assert "Traceback of the camera" in CliRunner().invoke(main, ["--debug", "keys", "new"]).output

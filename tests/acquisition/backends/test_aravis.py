@@ -93,7 +93,7 @@ def test_settings_are_taken_and_read_back(opened: Callable[..., Camera]) -> None
     [
         ({"rate_hz": 5_000.0}, r"rate_hz = 5000: AcquisitionFrameRate takes 0.1 to 1000"),
         ({"pixel_format": "Mono12p"}, r'pixel_format = "Mono12p": PixelFormat offers .*Mono8'),
-        ({"nodes": {"Widht": 3}}, r"has no Widht \(did you mean Width\?\)"),
+        ({"nodes": {"Widht": 3}}, r"has no Widht \(did you mean \"Width\"\?\)"),
         ({"serial": "nobody's"}, "no camera with serial"),
     ],
 )

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from posestream.inference.engines.check import video_frames
+from posestream.inference.engines.quantise import spread_frames
 from posestream.inference.errors import VideoError
 from posestream.inference.offline.video_reader import VideoReader
 
@@ -135,6 +137,10 @@ def test_a_rotated_video_is_upright(grey, colour, tmp_path: Path) -> None:
         _, pixels, _ = read(path)
         assert pixels.shape[1:3] == (WIDTH, HEIGHT)
         np.testing.assert_array_equal(np.broadcast_to(pixels, (*pixels.shape[:3], 3)), opencv(path))
+        checked = next(video_frames(path))
+        assert checked.shape == (WIDTH, HEIGHT, 3)
+        np.testing.assert_array_equal(checked, opencv(path)[0])
+        np.testing.assert_array_equal(spread_frames(path, 2, None)[0], opencv(path)[0])
 
 
 def test_it_begins_where_it_is_told(grey, tmp_path: Path) -> None:

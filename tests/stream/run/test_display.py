@@ -2,12 +2,13 @@
 
 import re
 import sys
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from posestream.stream.offline.progress import Progress
-from posestream.stream.run.display import _row, progress_parts, status_lines
+from posestream.stream.run.display import TerminalDisplay, _row, progress_parts, status_lines
 from posestream.stream.run.fitting import Part, fit_line, wrap
 
 from ...support.runs import ARENA, in_terminal
@@ -103,3 +104,20 @@ def test_a_run_in_a_terminal_writes_nothing_beyond_its_edge(rig, random_model, t
     assert [line for line in long if "/" not in line] == []  # a path stays whole, so that it can be copied
     assert any(re.search(r"/4 s \| poses \d+ ms old.* \| \d+ GiB left$", line) for line in lines), lines
     assert any(line.startswith("top: ") and "frames at" in line for line in lines)
+
+
+class _Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar_below_the_counts(monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    for total, barred in ((175, True), (0, False)):
+        terminal = _Terminal()
+        monkeypatch.setattr("sys.stderr", terminal)
+        with TerminalDisplay() as display:
+            display.progress(Progress("clip", done=25, total=total, seconds=5.0).values)
+        assert "clip: 25" in terminal.getvalue()
+        assert ("\u2501" * 8 in terminal.getvalue()) == barred

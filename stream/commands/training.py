@@ -1,0 +1,94 @@
+"""The command that trains a network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posestream.stream.commands.ctrl_c import interruptible
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to make.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    default="openfield-mouse",
+    show_default=True,
+    help="Network to start from.",
+)
+@click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1), help="Steps to train.")
+@click.option(
+    "--learning-rate",
+    default=1e-4,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Highest learning rate; it rises at first and falls to 0.",
+)
+@click.option(
+    "--locref-weight",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Weight of the location refinement in the loss; DeepLabCut uses 0.05.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Numbers to compute with.",
+)
+@click.option(
+    "--holdout",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the frames held back to test on.",
+)
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: hold back one of this many parts instead.")
+@click.option(
+    "--fold", default=1, show_default=True, type=click.IntRange(min=1), help="Number of the part to hold back."
+)
+@click.option("--arena", default=0, show_default=True, type=click.IntRange(min=0), help="Simulated frames to mix in.")
+@click.option(
+    "--arena-share",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of simulated crops.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed for crops and order.")
+@click.option(
+    "--evaluate-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps between evaluations."
+)
+@click.option(
+    "--checkpoint-every", default=250, show_default=True, type=click.IntRange(min=1), help="Steps between checkpoints."
+)
+@click.option("--resume", is_flag=True, help="Resume from the last checkpoint, if there is one.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How the bundle stores weights.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@interruptible
+def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Train a network on a DeepLabCut project's labels.
+
+    PROJECT is a project with one animal. The checkpoint, the log and the learning curves go into a folder beside the
+    bundle, BUNDLE.training.
+    """
+    from posestream.stream.commands.train import show_errors, train_network
+
+    def tell(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    result = train_network(project, output, tell=tell, **options)
+    click.echo(json.dumps(result) if as_json else "\n".join(show_errors(result)))
