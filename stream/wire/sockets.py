@@ -108,8 +108,18 @@ def remove_leftovers() -> None:
             found, made_by = path.lstat(), _MADE_BY.search(path.name)
             if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
                 continue
-            if (made_by is None or not psutil.pid_exists(int(made_by[1]))) and _refuses(path):
+            if (made_by is None or not _runs(int(made_by[1]))) and _refuses(path):
                 path.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that is dead and that nobody has fetched yet does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
 
 
 def _refuses(path: Path) -> bool:
