@@ -17,7 +17,7 @@ from typing import Literal
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import Frame
 
-__all__ = ["INVALID_POSE", "Batch", "Batcher", "SkippedRun", "Waiting"]
+__all__ = ["INVALID_POSE", "Batch", "Batcher", "Cause", "SkippedRun", "Waiting"]
 
 Mode = Literal["freshest", "every-frame"]
 Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped", "engine-error", "invalid-pose"]
@@ -114,9 +114,9 @@ class Batcher:
         with self._changed:
             self._skip(camera, first_seq, last_seq, "lost-on-wire")
 
-    def abandon(self, batch: Batch) -> None:
+    def abandon(self, batch: Batch, cause: Cause = "engine-error") -> None:
         """Note the frames of a batch that the engine gave no poses for."""
-        self._refuse(batch.frames, "engine-error")
+        self._refuse(batch.frames, cause)
 
     def reject(self, frames: Iterable[Waiting]) -> None:
         """Note frames whose poses are not finite, or have likelihoods outside 0 to 1."""

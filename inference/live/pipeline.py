@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,17 +10,19 @@ from numpy.typing import NDArray
 
 from posestream.inference.engine import Shape
 from posestream.inference.engines.guarded import GuardedEngine, sound_poses
-from posestream.inference.live.batcher import Batch, Batcher
+from posestream.inference.live.batcher import Batch, Batcher, Cause
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.inference.windows.windowed_run import WindowedRun
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.plugins import AbandonedError, PluginError
 
-__all__ = ["Pipeline"]
+__all__ = ["FINISH_S", "Pipeline"]
 
 GATHER_S = 0.05
 """Seconds that a thread waits at a time, so that it hears of a stop."""
+FINISH_S = 10.0
+"""Seconds for which an engine may finish what it is at when the pipeline is closed; huge frames take minutes."""
 
 
 class Pipeline:
@@ -77,16 +80,27 @@ class Pipeline:
             self._stopping.set()
 
     def close(self) -> None:
-        """Finish the batches that were closed and end both threads; an engine that does not return is left behind."""
+        """Finish the batches that were closed and end both threads; an engine that does not return is left behind.
+
+        That is an error where it hangs, and none where it is slower than `FINISH_S`: its frames are skipped.
+        """
         self._stopping.set()
+        deadline = time.monotonic() + FINISH_S
         for thread in (self._gatherer, self._inferrer):
             while thread.is_alive() and not (thread is self._inferrer and self._left_behind):
                 thread.join(GATHER_S)
                 self.look()
+                if not self._left_behind and time.monotonic() > deadline:
+                    self._left_behind = bool(self._engine.guard.abandon())
         if self._left_behind and self._at is not None:
-            self._batcher.abandon(self._at)
+            self._batcher.abandon(self._at, self._cause)
         while not self._ahead.empty():  # the engine failed before it came to this
-            self._batcher.abandon(self._ahead.get()[0])
+            self._batcher.abandon(self._ahead.get()[0], self._cause)
+
+    @property
+    def _cause(self) -> Cause:
+        """Why frames that the engine was to have get no pose."""
+        return "stopped" if self.error is None else "engine-error"
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -110,8 +124,8 @@ class Pipeline:
                 self._in_engine += 1
             frames = None if self._windows else _side_by_side(batch)
             while not self._offer((batch, frames)):
-                if self.error is not None:
-                    self._batcher.abandon(batch)
+                if self.error is not None or self._left_behind:
+                    self._batcher.abandon(batch, self._cause)
                     return
 
     def _offer(self, item: tuple[Batch, NDArray[np.uint8] | None]) -> bool:

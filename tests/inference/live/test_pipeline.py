@@ -247,3 +247,16 @@ def test_frames_that_never_came_are_lost_on_the_wire_when_the_end_was_not_heard(
     rig.receiver.account({"top": 7})
     _, skipped = rig.fates()
     assert skipped["lost-on-wire"] == [2, 3, 4, 5, 6]
+
+
+def test_an_engine_that_is_slower_than_the_end_of_a_run_is_left_behind(rigs, monkeypatch) -> None:
+    """As with frames of 8192x8192, of which one takes a minute."""
+    monkeypatch.setattr("posestream.inference.live.pipeline.FINISH_S", 0.5)
+    rig = rigs(batch_size=2)
+    rig.pipeline.start()
+    rig.engine.go.clear()
+    rig.send(*range(7))
+    until(lambda: rig.receiver.received["top"] == 7)
+    assert rig.fates() == ([], {"stopped": list(range(7))})
+    assert rig.pipeline.error is None
+    rig.engine.go.set()
