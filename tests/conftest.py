@@ -108,3 +108,11 @@ def lmtracker_folder() -> Path:
             f"no network in {home}; pip install --no-deps --target it lmtracker==0.1.0, or set POSESTREAM_LMTRACKER"
         )
     return found[0].parent
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """Undo what cameras' libraries do as root: they make this process a real-time one, and what it starts."""
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -32,7 +32,7 @@ def test_what_lies_there_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_name_that_is_none_says_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="With posestream comes: openfield-mouse"):
+    with pytest.raises(ModelError, match='did you mean "openfield-mouse"'):
         load_model(tmp_path / "openfeild-mouse")
 
 

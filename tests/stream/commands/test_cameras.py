@@ -109,7 +109,16 @@ def test_the_doctor_tells_a_wrong_key_of_a_camera(rig) -> None:
 def test_the_doctor_notices_that_others_use_the_processor() -> None:
     from posestream.stream.commands.doctor import _busy
 
-    spin = [sys.executable, "-c", "while True: pass"]
+    # Cameras' libraries may have made this process a real-time one; what spins must not be one, nor spin for ever.
+    spins = """
+import os, time
+if hasattr(os, "sched_setscheduler"):
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    pass
+"""
+    spin = [sys.executable, "-c", spins]
     others = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
     try:
         (finding,) = _busy()
