@@ -226,7 +226,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a pose and a word why not": (
         lambda top: edit(top / "skipped.csv", lambda lines: lines.append("10,10,1,fresher-frame\n")),
-        "a pose and a word why not",
+        "both a pose and a skip record",
     ),
     "a pose has moved to another frame": (
         lambda top: edit(top / "poses.csv", lambda lines: swap_frames(lines, 7, 9)),
