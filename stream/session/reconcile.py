@@ -24,7 +24,14 @@ from posestream.stream.disk.tables import (
     pose_columns,
     whole_lines,
 )
-from posestream.stream.session.tables import number_runs, read_frames, read_poses, read_skipped, skipped_frames
+from posestream.stream.session.tables import (
+    number_runs,
+    read_frames,
+    read_poses,
+    read_skipped,
+    read_truth,
+    skipped_frames,
+)
 from posestream.stream.session.video_end import repair_video_end
 from posestream.stream.session.video_times import TOLERANCE_US, DecodedVideo, decode_video
 
@@ -107,6 +114,7 @@ def reconcile_camera(
     if bodyparts is not None:
         frames, texts = _with_poses(folder, frames)
         done += texts
+    captured = max(captured, _drawn(folder))
     if (missing := captured - _next_seq(frames)) > 0:
         frames = _append(frames, {"seq": range(_next_seq(frames), captured)}, COUNTED_ROW)
         done.append(f"{missing} frames were delivered and had no row in frames.csv; they have rows now")
@@ -116,6 +124,12 @@ def reconcile_camera(
         _keep(folder / "frames.csv")
         _replace(folder / "frames.csv", frames)
     return done
+
+
+def _drawn(folder: Path) -> int:
+    """Give how many frames a simulated camera has delivered by its table of true keypoints; 0 where there is none."""
+    truth = read_truth(folder)
+    return int(truth["seq"].max()) + 1 if truth is not None and len(truth) else 0
 
 
 def _video(folder: Path, video: str, frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
