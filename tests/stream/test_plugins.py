@@ -118,7 +118,8 @@ def test_a_camera_that_hangs_is_named_and_left_behind(posestream, rig, plugins, 
 def test_a_camera_that_hangs_in_open_is_named(rig, plugins, tmp_path) -> None:
     """The limit is a minute, which a test need not wait."""
     program = (
-        "import sys; from posestream.stream import supervisor, cli; supervisor.OPEN_S = 3.0; cli.main(sys.argv[1:])"
+        "import sys; from posestream.stream import cli; from posestream.stream.run.roles import row_of;"
+        "object.__setattr__(row_of('camera'), 'arm_s', 3.0); cli.main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", program, "run", str(rig(CAMERA.format(fault="open:hang")))]
     ended = subprocess.run(command, env=plugins, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)

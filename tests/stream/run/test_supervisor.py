@@ -25,11 +25,10 @@ from posestream.stream.wire.control import Values
 from posestream.stream.wire.jobs import Job, OwnJob
 from posestream.stream.wire.messages import Event
 
-from ...support.runs import arena
+from ...support.runs import ARENA
 from ...support.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
-ARENA = arena("640x480")
 
 
 class Shown:
@@ -243,7 +242,7 @@ def test_a_new_role_takes_a_row_and_a_module(made, watcher, tmp_path) -> None:
     supervisor.stop()
     summary = sound(supervisor.wait(60))
     assert summary["malformed"]["watcher"] == 0
-    assert (tmp_path / "seen").read_text() == "sees 640, ended"
+    assert (tmp_path / "seen").read_text() == "sees 96, ended"
 
 
 def test_the_recording_continues_without_a_role_whose_death_is_only_reported(made, watcher) -> None:
