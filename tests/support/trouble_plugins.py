@@ -79,7 +79,7 @@ class TroubleEngine:
             raise SystemExit(0)
 
     def run(self, frames, pixel_format=None):
-        self.count += 1
+        self.count += frames.std() < 70  # noise, on which engines are timed before the first frame, has 74
         poses = np.tile(np.float32([30.5, 20.25, 0.75]), (len(frames), len(self.bodyparts), 1))
         if self.count <= 5:
             return poses
