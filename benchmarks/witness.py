@@ -249,7 +249,8 @@ class Trial:
         deadline = time.monotonic() + 20
         while (tried := self._posestream("recover", str(session))).returncode == 2 and time.monotonic() < deadline:
             time.sleep(0.5)
-        self._recovered = "nothing to do" not in tried.stdout
+        # Where a `recover` was killed before, it may have been done.
+        self._recovered = "nothing to do" not in tried.stdout or "recover" in self.end
         if tried.returncode:
             self._fault("recover", f"status {tried.returncode}: {tried.stdout[-200:]} {tried.stderr[-500:]}")
 
