@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ LONGEST = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run an empty home and an empty cache, which its processes share: nothing that the user has is found."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a shell; programs inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):  # a process of the run, which has them already
         return
     folder = config.stash[OWN] = Path(tempfile.mkdtemp(prefix="posestream-tests-"))
