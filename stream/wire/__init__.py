@@ -1,1 +1,1 @@
-"""The contract between processes: messages, sockets, control, clocks, keys, and the tables that they leave on disk."""
+"""The contract between processes: messages, sockets, control, jobs, clocks and keys."""
