@@ -540,7 +540,9 @@ def test_when_everything_is_killed_at_once_the_session_can_be_recovered(
     assert (status, found["proved"]) == (1, False)  # nothing shows what the tables were before recover closed them
     assert "the run was cut off" in found["not_provable"][0]
     counts = found["cameras"]["top"]
-    assert counts["recorded"] == counts["decoded"] >= rows - 1
+    assert counts["recorded"] == counts["decoded"] > 0
+    # What the encoder still had died with it and is named; a frame may be in the video a moment before its row.
+    assert rows <= counts["recorded"] + counts["lost"]["frames"] <= rows + 1
     summary = json.loads((folder / "summary.json").read_text())
     top = summary["cameras"]["top"]
     assert top["frames"]["recorded"] == counts["recorded"]
