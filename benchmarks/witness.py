@@ -388,6 +388,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file of results, a JSON object a line; what it has is not run again")
     parser.add_argument("--work", type=Path, help="folder to work in and to keep the sessions of bad trials in")
     given = parser.parse_args()
+    # A job in the background of a shell ignores Ctrl-C, and one under nohup a hangup; what it starts would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     planned = plan(given.trials, given.seed)
     if given.quick:
         rng = random.Random(given.seed)  # noqa: S311

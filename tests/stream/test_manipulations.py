@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from posestream.inference.windows.framing import Framing
+from posestream.stream.offline.analyze import Analyses, AnalyzeSettings
 from posestream.stream.offline.backfill import Backfill
 from posestream.stream.session.manifest import Renewal, write_manifest
 from posestream.stream.session.recover import recover_session
@@ -475,6 +477,25 @@ def test_what_a_backfill_that_was_killed_wrote_is_not_called_proved(session: Pat
     found = verify_session(session)
     assert any("top/poses.csv differs from the manifest" in text for text in found["problems"])
     assert any("session.json" in text and "a backfill was cut off" in text for text in found["not_provable"])
+
+
+def test_analyze_adds_what_it_wrote_to_the_manifest_and_launders_nothing(session: Path, random_model: Path) -> None:
+    video = session / "side" / "video.mp4"
+    with (session / "events.jsonl").open("a") as events:
+        events.write("{}\n")
+    settings = AnalyzeSettings(model=random_model, framing=Framing(scale=0.125))
+    [done] = Analyses([video], settings).run()["videos"]
+    assert done["state"] == "done", done
+    names = [Path(file).relative_to(session).as_posix() for file in done["files"]]
+    assert len(names) >= 3
+    files = json.loads((session / "manifest.json").read_text())["files"]
+    assert set(names) <= set(files)
+    problems = verify_session(session)["problems"]
+    assert problems
+    assert all("events.jsonl" in text for text in problems)
+    with (session / names[0]).open("ab") as file:
+        file.write(b" ")
+    assert any(f"{names[0]} differs from the manifest" in text for text in verify_session(session)["problems"])
 
 
 def test_the_progress_of_a_manifest_ends_with_all_bytes_and_what_stops_it_leaves_the_old_one(session: Path) -> None:
