@@ -28,6 +28,7 @@ from posestream.stream.wire.messages import (
     Message,
     MessageDecoder,
     Pose,
+    PoseHeader,
 )
 from posestream.stream.wire.sockets import MAX_PART_BYTES, subscriber
 
@@ -239,9 +240,10 @@ class _Subscriber(Generic[Item]):
         header = item.header
         self.received += 1
         session, expected = self._expected.get(header.camera, (None, 0))
-        if session == header.session and header.seq > expected:
-            self.lost[header.camera] += header.seq - expected
-        self._expected[header.camera] = (header.session, header.seq + 1)
+        seq = header.pose_seq if isinstance(header, PoseHeader) else header.frame_seq
+        if session == header.session and seq > expected:
+            self.lost[header.camera] += seq - expected
+        self._expected[header.camera] = (header.session, seq + 1)
 
     def _note(self, message: Message | None) -> None:
         match message:

@@ -96,7 +96,7 @@ class Batcher:
         header = frame.header
         with self._changed:
             if self._closed:
-                self._skip(header.camera, header.seq, header.seq, "stopped")
+                self._skip(header.camera, header.frame_seq, header.frame_seq, "stopped")
                 return
             queue = self._queues.setdefault((frame.pixels.shape, header.pixel_format), deque())
             if self._mode == "freshest":
@@ -126,7 +126,7 @@ class Batcher:
         with self._changed:
             for waiting in frames:
                 header = waiting.frame.header
-                self._skip(header.camera, header.seq, header.seq, cause)
+                self._skip(header.camera, header.frame_seq, header.frame_seq, cause)
 
     def next(self, idle: Callable[[], bool], timeout_s: float) -> Batch | None:
         """Wait for the next batch.
@@ -207,7 +207,7 @@ class Batcher:
     def _let_go(self, waiting: Waiting, cause: Cause) -> None:
         self._waiting_bytes -= waiting.frame.pixels.nbytes
         header = waiting.frame.header
-        self._skip(header.camera, header.seq, header.seq, cause)
+        self._skip(header.camera, header.frame_seq, header.frame_seq, cause)
 
     def _skip(self, camera: str, first: int, last: int, cause: Cause) -> None:
         self.skipped[camera, cause] += last - first + 1

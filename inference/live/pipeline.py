@@ -168,7 +168,7 @@ class Pipeline:
         if frames is not None:
             return self._engine.run(frames, header.pixel_format)
         windows = self._windows[header.height, header.width, header.pixel_format]
-        origins = [(waiting.frame.header.camera, waiting.frame.header.seq) for waiting in batch.frames]
+        origins = [(waiting.frame.header.camera, waiting.frame.header.frame_seq) for waiting in batch.frames]
         return windows.run([waiting.frame.pixels for waiting in batch.frames], header.pixel_format, origins)
 
 

@@ -27,7 +27,7 @@ def frame(seq: int, camera: str = "top", height: int = 4, width: int = 6, pixel_
     header = FrameHeader(
         session="s",
         camera=camera,
-        seq=seq,
+        frame_seq=seq,
         device_id=None,
         device_time=None,
         captured_ns=0,
@@ -49,7 +49,7 @@ def batcher(
 
 def seqs(batch: Batch | None) -> list[tuple[str, int]]:
     assert batch is not None
-    return [(waiting.frame.header.camera, waiting.frame.header.seq) for waiting in batch.frames]
+    return [(waiting.frame.header.camera, waiting.frame.header.frame_seq) for waiting in batch.frames]
 
 
 def test_a_full_batch_is_closed_while_the_engine_is_busy() -> None:

@@ -106,7 +106,7 @@ class Rig:
             header = FrameHeader(
                 session=session,
                 camera="top",
-                seq=seq,
+                frame_seq=seq,
                 device_id=None,
                 device_time=None,
                 captured_ns=monotonic_ns(),
