@@ -13,7 +13,7 @@ from posestream.inference.engines.guarded import GuardedEngine, sound_poses
 from posestream.inference.live.batcher import Batch, Batcher, Cause
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
-from posestream.inference.windows.windowed_run import WindowedRun
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.plugins import AbandonedError, PluginError
 
@@ -48,7 +48,7 @@ class Pipeline:
         batcher: Batcher,
         receiver: Receiver,
         publisher: PosePublisher,
-        windows: Mapping[Shape, WindowedRun],
+        windows: Mapping[Shape, CropWindowRun],
     ) -> None:
         self._engine, self._batcher, self._receiver, self._publisher = engine, batcher, receiver, publisher
         self._windows = windows

@@ -22,7 +22,7 @@ from posestream.inference.engines.check import shrunk, video_frames
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.models import load_model
-from posestream.inference.windows.following import FollowSettings
+from posestream.inference.windows.crop_window import CropWindowSettings
 from posestream.stream.bench.speed_figures import draw_figures
 from posestream.stream.session.record import write_json
 from posestream.stream.wire.messages import PixelFormat
@@ -87,10 +87,10 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
         _make_folder(settings.output)
     published = PUBLISHED_SIZES if settings.published else ()
     sizes = list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published]))
-    follow = _follow(settings.margin_px) if settings.window else None
-    if settings.window and follow is not None:
+    crop_window = _crop_window(settings.margin_px) if settings.window else None
+    if settings.window and crop_window is not None:
         try:
-            follow(settings.window)
+            crop_window(settings.window)
         except ValueError as error:
             raise ModelError(f"--window: {error}.") from error
     pictures, pixel_format = _pictures(settings)
@@ -109,7 +109,7 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
             pixel_format,
             seconds=settings.seconds,
             threads=settings.threads,
-            follow=follow,
+            crop_window=crop_window,
             peer=peer,
         )
 
@@ -145,10 +145,10 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     return result
 
 
-def _follow(margin_px: int | None) -> Callable[[int], FollowSettings]:
-    def settings(side: int) -> FollowSettings:
+def _crop_window(margin_px: int | None) -> Callable[[int], CropWindowSettings]:
+    def settings(side: int) -> CropWindowSettings:
         margin = min(MARGIN_PX, side // 4) if margin_px is None else margin_px
-        return FollowSettings(sides=(side,), margin_px=margin)
+        return CropWindowSettings(sides=(side,), margin_px=margin)
 
     return settings
 

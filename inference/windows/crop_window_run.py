@@ -6,79 +6,22 @@ after it get new windows. What several cameras need at a time, windows of one si
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.engine import Engine
-from posestream.inference.windows.following import Follower, FollowSettings, Window
+from posestream.inference.windows.camera_window import CameraWindow, CropWindowCounts
+from posestream.inference.windows.crop_window import CropWindow, CropWindowFollower, CropWindowSettings
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["WindowCounts", "WindowedRun"]
+__all__ = ["CropWindowRun"]
 
-AGREE_PX = 1.0
-"""Pixels that a pose may lie elsewhere in a window than in the whole frame."""
-
-Frame = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Pose = NDArray[np.float32]
 
 
-@dataclass
-class WindowCounts:
-    """How often a window was enough."""
-
-    windows: int = 0
-    """Frames whose pose comes from a window."""
-    whole: int = 0
-    """Frames that were asked as a whole."""
-    checks: int = 0
-    """Those of them that a window had answered in a way that would have been trusted."""
-    disagreed: int = 0
-    """Checks in which a confident body part of the whole frame was elsewhere in the window by more than a pixel."""
-
-    def add(self, other: "WindowCounts") -> None:
-        """Count what another counted, too."""
-        self.windows += other.windows
-        self.whole += other.whole
-        self.checks += other.checks
-        self.disagreed += other.disagreed
-
-
-@dataclass
-class _Camera:
-    """One camera's animal."""
-
-    follower: Follower
-    counts: WindowCounts = field(default_factory=WindowCounts)
-    number: int = -1
-    """Of the frame whose pose was taken last."""
-    whole_run: int = 0
-    """Whole frames since a window was enough."""
-
-    def windows(self, numbers: Sequence[int]) -> list[Window]:
-        """Where to look in the next frames, up to one that is to be checked; nowhere: ask for whole ones."""
-        found: list[Window] = []
-        for number in numbers[: self.follower.before_check + 1]:
-            window = self.follower.window(number - self.number)
-            if window is None:
-                break
-            found.append(window)
-        return found
-
-    def take(self, pose: Pose, number: int, *, whole: bool) -> None:
-        """Go on from the pose that counts for a frame."""
-        self.follower.take(pose, whole=whole, elapsed=max(1, number - self.number))
-        self.number = number
-        if whole:
-            self.counts.whole += 1
-            self.whole_run += 1
-        else:
-            self.counts.windows += 1
-            self.whole_run = 0
-
-
-class WindowedRun:
+class CropWindowRun:
     """Poses of frames of one size; the frames of a camera come in order, any number at a time.
 
     Parameters
@@ -93,25 +36,25 @@ class WindowedRun:
         Frames that come at a time, at most.
     """
 
-    def __init__(self, engine: Engine, settings: FollowSettings, width: int, height: int, batch_size: int) -> None:
+    def __init__(self, engine: Engine, settings: CropWindowSettings, width: int, height: int, batch_size: int) -> None:
         self._engine, self._settings, self._batch_size = engine, settings, batch_size
         self._width, self._height = width, height
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, CameraWindow] = {}
         self._prepared: set[tuple[int, int, PixelFormat, int]] = set()
-        self._cuts: dict[tuple[int, ...], Frame] = {}
+        self._cuts: dict[tuple[int, ...], Pixels] = {}
 
     @property
-    def counts(self) -> WindowCounts:
+    def counts(self) -> CropWindowCounts:
         """How often a window was enough, over all cameras."""
-        total = WindowCounts()
+        total = CropWindowCounts()
         for camera in list(self._cameras.values()):
             total.add(camera.counts)
         return total
 
-    def counts_of(self, camera: str) -> WindowCounts:
+    def counts_of(self, camera: str) -> CropWindowCounts:
         """How often a window was enough for one camera."""
         known = self._cameras.get(camera)
-        return known.counts if known is not None else WindowCounts()
+        return known.counts if known is not None else CropWindowCounts()
 
     def prepare(self, pixel_format: PixelFormat) -> None:
         """Compile and warm up all that can be asked; what was not prepared is when it comes.
@@ -121,14 +64,14 @@ class WindowedRun:
         ModelError
             The engine cannot run such frames.
         """
-        follower = Follower(self._settings, self._width, self._height)
+        follower = CropWindowFollower(self._settings, self._width, self._height)
         for width, height in ((self._width, self._height), *follower.sizes):
             for largest in {1, self._batch_size}:
                 self._prepare(height, width, pixel_format, largest)
 
     def run(
         self,
-        frames: Sequence[Frame] | Frame,
+        frames: Sequence[Pixels] | Pixels,
         pixel_format: PixelFormat,
         origins: Sequence[tuple[str, int]] | None = None,
     ) -> Pose:
@@ -164,55 +107,49 @@ class WindowedRun:
     def _some(
         self,
         waiting: dict[str, list[int]],
-        frames: Sequence[Frame] | Frame,
+        frames: Sequence[Pixels] | Pixels,
         poses: Pose,
         origins: Sequence[tuple[str, int]],
         pixel_format: PixelFormat,
     ) -> dict[str, int]:
-        """Fill in the poses of the first frames of each camera that waits; gives of how many."""
-        windows: dict[int, Window] = {}
-        for name, indices in waiting.items():
-            found = self._camera(name).windows([origins[index][1] for index in indices])
-            windows.update(zip(indices, found, strict=False))
+        """Fill in the poses of the first frames of each camera that waits; return how many frames per camera."""
+        found = {
+            name: self._camera(name).windows([origins[index][1] for index in indices])
+            for name, indices in waiting.items()
+        }
+        windows = {
+            index: window
+            for name, indices in waiting.items()
+            for index, window in zip(indices, found[name], strict=False)
+        }
         answers = self._ask_windows(windows, frames, pixel_format)
-        done = dict.fromkeys(waiting, 0)
+        done: dict[str, int] = {}
         whole: list[int] = []
-        checks: dict[int, Pose] = {}
         for name, indices in waiting.items():
-            camera = self._camera(name)
-            if indices[0] not in windows:  # no more at a time than went before, as the animal may come back
-                done[name] = min(len(indices), max(1, camera.whole_run))
-                whole += indices[: done[name]]
-                continue
-            for index in indices:
-                if index not in windows:
-                    break
-                done[name] += 1
-                trusted = camera.follower.trusts(windows[index], answers[index])
-                if trusted and camera.follower.check_due:
-                    checks[index] = answers[index]
-                if not trusted or camera.follower.check_due:
-                    whole.append(index)
-                    break
+            camera, looked = self._camera(name), indices[: len(found[name])]
+            taken = camera.accept([(windows[index], answers[index], origins[index][1]) for index in looked])
+            for index in looked[:taken]:
                 poses[index] = answers[index]
-                camera.take(answers[index], origins[index][1], whole=False)
+            # Of a lost animal no more whole frames at a time than went before, as it may come back
+            again = looked[taken : taken + 1] if looked else indices[: max(1, camera.whole_run)]
+            done[name] = taken + len(again)
+            whole += again
         for index, pose in zip(whole, self._ask_whole(whole, frames, pixel_format), strict=True):
             name, number = origins[index]
             camera = self._camera(name)
+            if index in windows:
+                camera.compare(windows[index], answers[index], pose)
             poses[index] = pose
             camera.take(pose, number, whole=True)
-            if index in checks:
-                camera.counts.checks += 1
-                camera.counts.disagreed += self._differ(checks[index], pose)
         return done
 
-    def _camera(self, name: str) -> _Camera:
+    def _camera(self, name: str) -> CameraWindow:
         if name not in self._cameras:
-            self._cameras[name] = _Camera(Follower(self._settings, self._width, self._height))
+            self._cameras[name] = CameraWindow(CropWindowFollower(self._settings, self._width, self._height))
         return self._cameras[name]
 
     def _ask_windows(
-        self, windows: dict[int, Window], frames: Sequence[Frame] | Frame, pixel_format: PixelFormat
+        self, windows: dict[int, CropWindow], frames: Sequence[Pixels] | Pixels, pixel_format: PixelFormat
     ) -> dict[int, Pose]:
         """Poses in pixels of the frame, by the frames' indices; the windows of a size are asked together."""
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -227,14 +164,14 @@ class WindowedRun:
             found |= {index: windows[index].to_frame(pose) for index, pose in zip(indices, answers, strict=True)}
         return found
 
-    def _ask_whole(self, indices: list[int], frames: Sequence[Frame] | Frame, pixel_format: PixelFormat) -> Pose:
+    def _ask_whole(self, indices: list[int], frames: Sequence[Pixels] | Pixels, pixel_format: PixelFormat) -> Pose:
         if not indices:
             return np.empty((0, len(self._engine.bodyparts), 3), np.float32)
         if len(indices) == 1:  # no copy: a view of the memory that the socket filled
             return self._ask(frames[indices[0]][None], pixel_format)
         return self._ask(np.stack([frames[index] for index in indices]), pixel_format)
 
-    def _ask(self, frames: Frame, pixel_format: PixelFormat) -> Pose:
+    def _ask(self, frames: Pixels, pixel_format: PixelFormat) -> Pose:
         _, height, width, _ = frames.shape
         self._prepare(height, width, pixel_format, 1 if len(frames) == 1 else self._batch_size)
         return self._engine.run(frames, pixel_format)
@@ -243,7 +180,3 @@ class WindowedRun:
         if (key := (height, width, pixel_format, largest)) not in self._prepared:
             self._engine.prepare(height, width, pixel_format, [largest])
             self._prepared.add(key)
-
-    def _differ(self, pose: Pose, whole: Pose) -> bool:
-        confident = whole[:, 2] >= self._settings.threshold
-        return bool((np.hypot(*(pose - whole)[confident, :2].T) > AGREE_PX).any())
