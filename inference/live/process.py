@@ -18,6 +18,8 @@ import zmq
 from posestream.inference.engine import Engine, Shape
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
+from posestream.inference.filters import FILTERS
+from posestream.inference.filters.chain import FilterChain
 from posestream.inference.formats.bundled import find_model
 from posestream.inference.formats.models import load_model
 from posestream.inference.live.batcher import INVALID_POSE, Batcher
@@ -97,7 +99,9 @@ class InferenceRole:
         self._wait_for_cameras(self._receiver, job)
         # Readers that wait for the poses try again now and then; they are to see the first one, too.
         time.sleep(max(0.0, began + 2 * RECONNECT_S - time.monotonic()))
-        self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher, self._windows)
+        self._pipeline = Pipeline(
+            engine, self._batcher, self._receiver, self._publisher, self._windows, FilterChain(FILTERS)
+        )
         details: dict[str, Any] = {
             "model": msgspec.to_builtins(spec),
             "model_path": str(source),
