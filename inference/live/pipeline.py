@@ -41,7 +41,7 @@ class Pipeline:
     batcher, receiver, publisher
         Where frames come from, and where poses go.
     windows
-        By frame size and pixel format, what asks the engine of windows; empty: whole frames.
+        By frame size and pixel format, what runs the engine on crop windows; empty: whole frames.
     filters
         What poses go through; the network's own are published before, too.
     """
@@ -192,7 +192,7 @@ class Pipeline:
             self._publisher.pose(filtered)
 
     def _poses(self, batch: Batch, frames: NDArray[np.uint8] | None) -> NDArray[np.float32]:
-        """Ask the engine: of the frames side by side, or of windows where there are none."""
+        """Run the engine on the frames side by side, or on crop windows where there are none."""
         header = batch.frames[0].frame.header
         if frames is not None:
             return self._engine.run(frames, header.pixel_format)

@@ -40,7 +40,7 @@ def video_poses(
     first
         Number of the first frame that is to have a pose.
     windows
-        Where given, it asks the engine, of windows in what the network sees.
+        Runs the engine on crop windows in what the network sees, where given.
 
     Yields
     ------

@@ -23,7 +23,7 @@ class CropWindowCounts:
     windows: int = 0
     """Frames whose pose comes from a window."""
     whole: int = 0
-    """Frames that were asked as a whole."""
+    """Frames that the network ran on as a whole."""
     checks: int = 0
     """Those of them that a window had answered in a way that would have been trusted."""
     disagreed: int = 0
@@ -49,7 +49,7 @@ class CameraWindow:
     """Whole frames since a window was enough."""
 
     def windows(self, numbers: Sequence[int]) -> list[CropWindow]:
-        """Where to look in the next frames, up to one that is to be checked; nowhere: ask for whole ones."""
+        """Where to look in the next frames, up to one that is to be checked; nowhere: run whole frames."""
         found: list[CropWindow] = []
         for number in numbers[: self.follower.before_check + 1]:
             window = self.follower.window(number - self.number)

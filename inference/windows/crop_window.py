@@ -76,7 +76,7 @@ class CropWindow:
 
 
 class CropWindowFollower:
-    """Follows one animal in one camera's frames; it decides, and who calls it asks the network.
+    """Follows one animal in one camera's frames: it decides where to look, its caller runs the network.
 
     For each frame: `window` says where to look, None meaning the whole frame. A pose from a window counts where
     `trusts` says so, and otherwise runs on the whole frame. `take` is told the pose that counts.
@@ -109,7 +109,7 @@ class CropWindowFollower:
 
     @property
     def check_due(self) -> bool:
-        """Whether the next frame is to be asked as a whole, whatever a window says."""
+        """Whether the network is to run on the whole next frame, whatever a window says."""
         return self.before_check == 0
 
     def window(self, ahead: float = 1.0) -> CropWindow | None:

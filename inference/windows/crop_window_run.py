@@ -57,7 +57,7 @@ class CropWindowRun:
         return known.counts if known is not None else CropWindowCounts()
 
     def prepare(self, pixel_format: PixelFormat) -> None:
-        """Compile and warm up all that can be asked; what was not prepared is when it comes.
+        """Compile and warm up every size of window; without it, each is compiled when it first comes.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class CropWindowRun:
             for name, indices in waiting.items()
             for index, window in zip(indices, found[name], strict=False)
         }
-        answers = self._ask_windows(windows, frames, pixel_format)
+        answers = self._run_windows(windows, frames, pixel_format)
         done: dict[str, int] = {}
         whole: list[int] = []
         for name, indices in waiting.items():
@@ -134,7 +134,7 @@ class CropWindowRun:
             again = looked[taken : taken + 1] if looked else indices[: max(1, camera.whole_run)]
             done[name] = taken + len(again)
             whole += again
-        for index, pose in zip(whole, self._ask_whole(whole, frames, pixel_format), strict=True):
+        for index, pose in zip(whole, self._run_whole(whole, frames, pixel_format), strict=True):
             name, number = origins[index]
             camera = self._camera(name)
             if index in windows:
@@ -148,10 +148,10 @@ class CropWindowRun:
             self._cameras[name] = CameraWindow(CropWindowFollower(self._settings, self._width, self._height))
         return self._cameras[name]
 
-    def _ask_windows(
+    def _run_windows(
         self, windows: dict[int, CropWindow], frames: Sequence[Pixels] | Pixels, pixel_format: PixelFormat
     ) -> dict[int, Pose]:
-        """Poses in pixels of the frame, by the frames' indices; the windows of a size are asked together."""
+        """Poses in pixels of the frame, by the frames' indices; windows of one size run together."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, window in windows.items():
             by_size.setdefault((window.height, window.width, frames[index].shape[2]), []).append(index)
@@ -160,18 +160,18 @@ class CropWindowRun:
             cuts = self._cuts.setdefault(shape, np.empty((self._batch_size, *shape), np.uint8))
             for cut, index in zip(cuts, indices, strict=False):
                 cut[:] = windows[index].cut(frames[index])
-            answers = self._ask(cuts[: len(indices)], pixel_format)
+            answers = self._run_engine(cuts[: len(indices)], pixel_format)
             found |= {index: windows[index].to_frame(pose) for index, pose in zip(indices, answers, strict=True)}
         return found
 
-    def _ask_whole(self, indices: list[int], frames: Sequence[Pixels] | Pixels, pixel_format: PixelFormat) -> Pose:
+    def _run_whole(self, indices: list[int], frames: Sequence[Pixels] | Pixels, pixel_format: PixelFormat) -> Pose:
         if not indices:
             return np.empty((0, len(self._engine.bodyparts), 3), np.float32)
         if len(indices) == 1:  # no copy: a view of the memory that the socket filled
-            return self._ask(frames[indices[0]][None], pixel_format)
-        return self._ask(np.stack([frames[index] for index in indices]), pixel_format)
+            return self._run_engine(frames[indices[0]][None], pixel_format)
+        return self._run_engine(np.stack([frames[index] for index in indices]), pixel_format)
 
-    def _ask(self, frames: Pixels, pixel_format: PixelFormat) -> Pose:
+    def _run_engine(self, frames: Pixels, pixel_format: PixelFormat) -> Pose:
         _, height, width, _ = frames.shape
         self._prepare(height, width, pixel_format, 1 if len(frames) == 1 else self._batch_size)
         return self._engine.run(frames, pixel_format)
