@@ -294,7 +294,7 @@ class CaptureThread:
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
-            seq=frame.seq,
+            frame_seq=frame.seq,
             device_id=frame.device_id,
             device_time=frame.capture.device_time,
             captured_ns=frame.captured_ns,

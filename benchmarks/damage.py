@@ -80,7 +80,7 @@ def frame(seq: int, session: str = SESSION, shape: tuple[int, int, int] = SHAPE)
     header = FrameHeader(
         session=session,
         camera="top",
-        seq=seq,
+        frame_seq=seq,
         device_id=seq,
         device_time=None,
         captured_ns=1,
@@ -100,11 +100,11 @@ def pose(seq: int, session: str = SESSION) -> Parts:
     header = PoseHeader(
         session=session,
         camera="top",
-        seq=seq,
+        pose_seq=seq,
         frame_seq=seq,
         device_id=None,
         device_time=None,
-        keypoints=4,
+        keypoint_count=4,
         batch_size=1,
         **stamps,
     )

@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+from report import markdown
 
 from posestream.acquisition.device_clock import DeviceClock
 
@@ -37,7 +38,7 @@ CASES = (
 )
 
 
-def measure(case: Case) -> str:
+def measure(case: Case) -> dict[str, str]:
     """Map the frames of a device; gives a row of the table."""
     rng, clock, number = random.Random(1), DeviceClock(1.0), int(case.rate_hz * case.seconds)  # noqa: S311
     ticks, arrived, cost_s = 0.0, 0, 0.0
@@ -56,20 +57,21 @@ def measure(case: Case) -> str:
     device = f"{case.rate_hz:g} frames/s for {case.seconds:g} s, {case.skew_ppm:+g} ppm"
     device += f" rising by {case.warming_ppm:g}" if case.warming_ppm else ""
     delays = f"long tail, median about {case.jitter_ms * 0.6:g} ms" if case.tail else f"0 to {case.jitter_ms:g} ms"
-    return (
-        f"| {device} | {delays} | {arrived_us.std():,.0f} / {arrived_us.max():,.0f} | "
-        f"{mapped_us.std():.1f} / {np.abs(mapped_us).max():.1f} | {np.diff(arrived_us).std():,.0f} | "
-        f"{np.diff(mapped_us).std():.2f} | {clock.drift_ppm:+.1f} ppm | {cost_s / number * 1e6:.1f} us |"
-    )
+    return {
+        "device": device,
+        "delays": delays,
+        "arrivals: sd / max, us": f"{arrived_us.std():,.0f} / {arrived_us.max():,.0f}",
+        "mapped: sd / max, us": f"{mapped_us.std():.1f} / {np.abs(mapped_us).max():.1f}",
+        "interval, arrivals": f"{np.diff(arrived_us).std():,.0f}",
+        "mapped": f"{np.diff(mapped_us).std():.2f}",
+        "drift": f"{clock.drift_ppm:+.1f} ppm",
+        "cost": f"{cost_s / number * 1e6:.1f} us",
+    }
 
 
 def main() -> None:
     """Print the table."""
-    columns = ("device", "delays", "arrivals: sd / max, us", "mapped: sd / max, us", "interval, arrivals", "mapped")
-    print(f"| {' | '.join((*columns, 'drift', 'cost'))} |")
-    print("|---|---|---|---|---|---|---|---|")
-    for case in CASES:
-        print(measure(case), flush=True)
+    print(markdown([measure(case) for case in CASES]))
 
 
 if __name__ == "__main__":

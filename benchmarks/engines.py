@@ -5,12 +5,15 @@ int8 graph is calibrated at each size on other frames of the video, in a bundle 
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+from report import markdown
 
 from posestream.inference.engine import Precision
 from posestream.inference.engines import open_engine
@@ -36,8 +39,7 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("frames", type=int, nargs="?", default=32)
     given = parser.parse_args()
-    print("| size | batch | engine | times TensorFlow float32 | frames/s | mean px | median px | largest px |")
-    print("|---|---|---|---|---|---|---|---|")
+    rows: list[dict[str, Any]] = []
     for size in SIZES:
         pictures = spread_frames(given.video, 2 * given.frames, size)
         calibrating, frames = pictures[::2], np.ascontiguousarray(pictures[1::2, :, :, :1])
@@ -64,9 +66,19 @@ def main() -> None:
                     taken, base = (median(seconds[key][WARM_UP:]) for key in (pair, ENGINES[0]))
                     apart = np.concatenate(poses[pair]) - reference
                     px = np.hypot(apart[..., 0], apart[..., 1])
-                    numbers = f"{px.mean():.4f} | {np.median(px):.4f} | {px.max():.3f}"
-                    row = f"{' '.join(pair)} | {base / taken:.2f} | {batch / taken:.1f} | {numbers}"
-                    print(f"| {size[0]}x{size[1]} | {batch} | {row} |", flush=True)
+                    row = {
+                        "size": f"{size[0]}x{size[1]}",
+                        "batch": batch,
+                        "engine": " ".join(pair),
+                        "times TensorFlow float32": f"{base / taken:.2f}",
+                        "frames/s": f"{batch / taken:.1f}",
+                        "mean px": f"{px.mean():.4f}",
+                        "median px": f"{np.median(px):.4f}",
+                        "largest px": f"{px.max():.3f}",
+                    }
+                    rows.append(row)
+                    print(row, file=sys.stderr, flush=True)
+    print(markdown(rows))
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ class Reader:
             return False
         message = self._decoder.decode(self._socket.recv_multipart())
         if isinstance(message, Frame):
-            self.seqs.append(message.header.seq)
+            self.seqs.append(message.header.frame_seq)
         return True
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ import av
 import numpy as np
 import zmq
 from numpy.typing import NDArray
+from report import markdown
 
 from posestream.acquisition.camera import CameraFormat, CameraSettings, Capture
 from posestream.acquisition.capture import CaptureThread
@@ -148,15 +149,18 @@ def compare_speed(pictures: NDArray[np.uint8], rounds: int, folder: Path) -> Non
             sizes[name] = (place / "video.mp4").stat().st_size
     version = subprocess.run([ffmpeg, "-version"], capture_output=True, check=True, text=True).stdout.split()[2]
     print(f"ffmpeg {version}; {count} frames of {pictures.shape[2]}x{pictures.shape[1]}, {rounds} rounds\n")
-    print("| recorder | bytes | frames/s | ours to its, by the clock | frames/s of processor time | ours to its |")
-    print("|---|---|---|---|---|---|")
+    rows = []
     for name in names:
         rates, ratios = count / np.median(seconds[name], 0), np.array(seconds[name]) / np.array(seconds["posestream"])
-        cells = [
-            f"{rate:.0f} | {np.median(ratio):.2f}x ({ratio.min():.2f} to {ratio.max():.2f})"
-            for rate, ratio in zip(rates, ratios.T, strict=True)
-        ]
-        print(f"| {name} | {sizes[name]} | {' | '.join(cells)} |", flush=True)
+        by_clock, by_processor = (f"{np.median(r):.2f}x ({r.min():.2f} to {r.max():.2f})" for r in ratios.T)
+        row = {
+            "recorder": name,
+            "bytes": sizes[name],
+            "frames/s": f"{rates[0]:.0f}",
+            "ours to its, by the clock": by_clock,
+        }
+        rows.append(row | {"frames/s of processor time": f"{rates[1]:.0f}", "ours to its": by_processor})
+    print(markdown(rows))
 
 
 def run_camera(pictures: NDArray[np.uint8], seconds: float, endpoint: str, record: bool) -> None:
@@ -192,8 +196,7 @@ def run_camera(pictures: NDArray[np.uint8], seconds: float, endpoint: str, recor
 def measure_share(clip: str, seconds: float) -> None:
     """Print the second table."""
     print(f"\n640x480 at {RATE_HZ:g} frames/s for {seconds:g} s\n")
-    print("| what the process does | share of a core | frames | lost |")
-    print("|---|---|---|---|")
+    rows = []
     for record, publish in itertools.product((True, False), repeat=2):
         endpoint = local_endpoint("bench")
         command = [sys.executable, __file__, clip, "--seconds", str(seconds), "--camera", endpoint]
@@ -205,7 +208,9 @@ def measure_share(clip: str, seconds: float) -> None:
         out, _ = child.communicate()
         told = json.loads(out)
         does = [*(["records"] if record else []), *([f"publishes ({received} received)"] if publish else [])]
-        print(f"| {' and '.join(does) or 'neither'} | {told['share']:.3f} | {told['frames']} | {told['lost']} |")
+        row = {"what the process does": " and ".join(does) or "neither", "share of a core": f"{told['share']:.3f}"}
+        rows.append(row | {"frames": told["frames"], "lost": told["lost"]})
+    print(markdown(rows))
 
 
 def main() -> None:

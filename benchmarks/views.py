@@ -8,8 +8,10 @@ import argparse
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
+from report import markdown
 
 from posestream.acquisition.camera import CameraFormat
 from posestream.acquisition.view import View
@@ -38,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=300)
     rounds = parser.parse_args().rounds
-    print("| frame | view | ms | plain copies |\n|---|---|---|---|")
+    rows: list[dict[str, Any]] = []
     rng = np.random.default_rng(0)
     for width, height in SIZES:
         for pixel_format in FORMATS:
@@ -59,7 +61,9 @@ def main() -> None:
             copy_ms = median(taken.pop(""))
             for name, times in taken.items():
                 ms = median(times)
-                print(f"| {width}x{height} {pixel_format} | {name} | {ms:.3f} | {ms / copy_ms:.1f} |")
+                frame = f"{width}x{height} {pixel_format}"
+                rows.append({"frame": frame, "view": name, "ms": f"{ms:.3f}", "plain copies": f"{ms / copy_ms:.1f}"})
+    print(markdown(rows))
 
 
 if __name__ == "__main__":

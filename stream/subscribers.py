@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, Self, TypeVar
 
 import zmq
@@ -28,6 +29,7 @@ from posestream.stream.wire.messages import (
     Message,
     MessageDecoder,
     Pose,
+    PoseHeader,
 )
 from posestream.stream.wire.sockets import MAX_PART_BYTES, subscriber
 
@@ -36,10 +38,28 @@ __all__ = ["DEFAULT_ENDPOINT", "FrameSubscriber", "PoseSubscriber"]
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5557"
 """Where poses are published unless the rig says otherwise."""
 
+POSE_BYTES = 2_048
+"""Of a usual pose."""
 EVENTS_KEPT = 1_000
 SLICE_S = 0.1
 Mode = Literal["every", "latest"]
 Item = TypeVar("Item", Pose, Frame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """How a subscriber reads, whatever it reads."""
+
+    camera: str | None = None
+    """None: all of them."""
+    mode: Mode
+    timeout_s: float | None
+    follow: bool
+    queue_bytes: int
+    message_bytes: int
+    """Of a usual message, from which the queue's length follows."""
+    part_bytes: int
+    """Of the largest part of a message that is taken in."""
 
 
 class _Subscriber(Generic[Item]):
@@ -47,33 +67,23 @@ class _Subscriber(Generic[Item]):
     _topic: str
 
     def __init__(
-        self,
-        endpoint: str,
-        camera: str | None,
-        mode: Mode,
-        timeout_s: float | None,
-        follow: bool,
-        queue_bytes: int,
-        message_bytes: int,
-        part_bytes: int,
-        keys: Keys | None,
-        context: "zmq.Context[Any] | None",
+        self, endpoint: str, settings: _Settings, *, keys: Keys | None, context: "zmq.Context[Any] | None"
     ) -> None:
-        if mode not in {"every", "latest"}:
-            raise ValueError(f'mode is "every" or "latest", not {mode!r}')
-        source = f"{camera}/" if camera else ""
+        if settings.mode not in {"every", "latest"}:
+            raise ValueError(f'mode is "every" or "latest", not {settings.mode!r}')
+        source = f"{settings.camera}/" if settings.camera else ""
         # Hellos and events of all sources are few; the camera's own filter would miss the end of a pose stream.
         topics = [f"{self._topic}/{source}", "hello/", "event/"]
         self._socket = subscriber(
             context or zmq.Context.instance(),
             [endpoint],
             topics,
-            queue_bytes=queue_bytes,
-            message_bytes=message_bytes,
-            part_bytes=part_bytes,
+            queue_bytes=settings.queue_bytes,
+            message_bytes=settings.message_bytes,
+            part_bytes=settings.part_bytes,
             keys=keys,
         )
-        self._mode, self._timeout_s, self._follow = mode, timeout_s, follow
+        self._mode, self._timeout_s, self._follow = settings.mode, settings.timeout_s, settings.follow
         self._decoder = MessageDecoder()
         self._lock = threading.Lock()
         self._expected: dict[str, tuple[str, int]] = {}  # by camera: its session, and the number that comes next
@@ -239,9 +249,10 @@ class _Subscriber(Generic[Item]):
         header = item.header
         self.received += 1
         session, expected = self._expected.get(header.camera, (None, 0))
-        if session == header.session and header.seq > expected:
-            self.lost[header.camera] += header.seq - expected
-        self._expected[header.camera] = (header.session, header.seq + 1)
+        seq = header.pose_seq if isinstance(header, PoseHeader) else header.frame_seq
+        if session == header.session and seq > expected:
+            self.lost[header.camera] += seq - expected
+        self._expected[header.camera] = (header.session, seq + 1)
 
     def _note(self, message: Message | None) -> None:
         match message:
@@ -301,7 +312,16 @@ class PoseSubscriber(_Subscriber[Pose]):
         keys: Keys | None = None,
         context: "zmq.Context[Any] | None" = None,
     ) -> None:
-        super().__init__(endpoint, camera, mode, timeout_s, follow, queue_bytes, 2_048, MAX_HEADER_BYTES, keys, context)
+        settings = _Settings(
+            camera=camera,
+            mode=mode,
+            timeout_s=timeout_s,
+            follow=follow,
+            queue_bytes=queue_bytes,
+            message_bytes=POSE_BYTES,
+            part_bytes=MAX_HEADER_BYTES,
+        )
+        super().__init__(endpoint, settings, keys=keys, context=context)
 
     def _closes(self, event: Event) -> bool:
         return event.source == "inference"
@@ -342,9 +362,15 @@ class FrameSubscriber(_Subscriber[Frame]):
         keys: Keys | None = None,
         context: "zmq.Context[Any] | None" = None,
     ) -> None:
-        super().__init__(
-            endpoint, None, mode, timeout_s, follow, queue_bytes, frame_bytes, MAX_PART_BYTES, keys, context
+        settings = _Settings(
+            mode=mode,
+            timeout_s=timeout_s,
+            follow=follow,
+            queue_bytes=queue_bytes,
+            message_bytes=frame_bytes,
+            part_bytes=MAX_PART_BYTES,
         )
+        super().__init__(endpoint, settings, keys=keys, context=context)
 
     def _closes(self, event: Event) -> bool:  # noqa: ARG002 - a camera's stream has one source
         return True

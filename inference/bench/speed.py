@@ -17,8 +17,8 @@ from posestream.inference.engine import Engine
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
-from posestream.inference.windows.following import FollowSettings
-from posestream.inference.windows.windowed_run import WindowedRun
+from posestream.inference.windows.crop_window import CropWindowSettings
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["Experiment", "Timing"]
@@ -69,8 +69,8 @@ class Experiment:
         That each measurement takes at least.
     threads
         Cores of the engines; they decide where not given.
-    follow
-        How windows follow, but for their side.
+    crop_window
+        Gives how a crop window of a side follows the animal.
     peer
         DeepLabCut-Live, where it is among the cells.
     """
@@ -83,11 +83,11 @@ class Experiment:
         *,
         seconds: float,
         threads: int | None = None,
-        follow: Callable[[int], FollowSettings] | None = None,
+        crop_window: Callable[[int], CropWindowSettings] | None = None,
         peer: Peer | None = None,
     ) -> None:
         self._bundle, self._frames, self._format = bundle, frames, pixel_format
-        self._seconds, self._threads, self._follow, self._peer = seconds, threads, follow, peer
+        self._seconds, self._threads, self._crop_window, self._peer = seconds, threads, crop_window, peer
         self._engines: dict[Cell, Engine] = {}
         self._products: dict[tuple[str, str], Callable[[], float] | None] = {}
         self._decoders: dict[tuple[int, int], Callable[[Any], Any]] = {}
@@ -145,8 +145,8 @@ class Experiment:
         engine = self._engine(cell)
         ask: Callable[[Frames], Poses]
         if cell.window is not None:
-            assert self._follow is not None  # noqa: S101 - the cell is there because windows were asked for
-            windows = WindowedRun(engine, self._follow(cell.window), cell.width, cell.height, 1)
+            assert self._crop_window is not None  # noqa: S101 - the cell is there because windows were asked for
+            windows = CropWindowRun(engine, self._crop_window(cell.window), cell.width, cell.height, 1)
             windows.prepare(self._format)
             ask = lambda batch: windows.run(batch, self._format)  # noqa: E731
         else:

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import platform
-import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from posestream.inference.engine import Engine, Precision, Shape
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.cache import cache_folder
+from posestream.stream.disk.durable import replacing
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 from posestream.stream.wire.versions import package_version
 
@@ -139,8 +139,7 @@ def _remembered(file: Path) -> _Choice | None:
 
 
 def _remember(file: Path, choice: _Choice) -> None:
-    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
     with contextlib.suppress(OSError):  # it is timed again then
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(msgspec.json.encode(choice))
-        partial.replace(file)
+        with replacing(file, shared=True) as temporary:
+            temporary.write_bytes(msgspec.json.encode(choice))

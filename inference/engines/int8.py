@@ -5,8 +5,6 @@ says what network it is of and what it was calibrated on (schema `Int8File`).
 """
 
 import hashlib
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +14,7 @@ from posestream.inference.engines.openvino_graph import GRAPH_FILE, import_openv
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.bundled import is_bundled
+from posestream.stream.disk.durable import making_folder
 
 __all__ = ["Calibration", "Int8File", "read_int8", "save_int8"]
 
@@ -81,10 +80,8 @@ def save_int8(graph: Any, bundle: ModelBundle, calibration: Calibration) -> Path
     if bundle.folder is None:
         raise ModelError(f"{bundle.spec.name} is in no folder that an int8 graph could be kept in. Name an --output.")
     folder = bundle.folder / FOLDER
-    partial = bundle.folder / f".{FOLDER}.{secrets.token_hex(4)}.partial"
     try:
-        partial.mkdir()
-        try:
+        with making_folder(folder, replace=True) as partial:
             import_openvino().serialize(graph, partial / GRAPH_FILE)
             about = Int8File(
                 format="posestream int8",
@@ -94,12 +91,6 @@ def save_int8(graph: Any, bundle: ModelBundle, calibration: Calibration) -> Path
                 calibration=calibration,
             )
             (partial / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")
-            if folder.exists():
-                folder.rename(partial.with_suffix(".old"))
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(partial.with_suffix(".old"), ignore_errors=True)
     except OSError as error:
         raise ModelError(f"{folder} cannot be written: {error.strerror or error}. Name an --output.") from error
     return folder

@@ -5,18 +5,18 @@ nothing (docs/decisions/0013), and copying in is overlapped by the pipeline's ow
 """
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.engine import Precision, Prepared, Shape
+from posestream.inference.engine import Precision, Shape
 from posestream.inference.engines.int8 import read_int8
 from posestream.inference.engines.openvino_graph import fixed, import_openvino, read_graph
+from posestream.inference.engines.prepared import PreparedEngine
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
-from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
 __all__ = ["OpenVinoEngine"]
 
@@ -27,7 +27,7 @@ CAPABILITIES: dict[Precision, str] = {"bfloat16": "BF16", "float16": "FP16"}
 """What OpenVINO calls a precision that the processor has instructions for."""
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(PreparedEngine):
     """Runs the network in OpenVINO on the processor.
 
     Every batch size that is prepared is compiled for itself; a batch of another size is run in parts of these sizes.
@@ -49,12 +49,11 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
-    reason = ""
 
     def __init__(self, bundle: ModelBundle, precision: Precision = "float32", threads: int | None = None) -> None:
+        super().__init__(bundle, precision)
         self._ov = import_openvino()
         _refuse(bundle)
-        self._bundle, self._precision = bundle, precision
         self._core = self._ov.Core()
         needed = CAPABILITIES.get(precision)
         if needed and needed not in self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
@@ -66,7 +65,6 @@ class OpenVinoEngine:
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = threads
         self._requests: dict[Shape, dict[int, Any]] = {}
-        self._prepared = Prepared()
 
     @staticmethod
     def candidates(bundle: ModelBundle) -> tuple[Precision, ...]:
@@ -75,31 +73,17 @@ class OpenVinoEngine:
         capabilities = import_openvino().Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         return ("bfloat16", "float32") if "BF16" in capabilities else ("float32",)
 
-    @property
-    def precision(self) -> Precision:
-        """In which the network computes."""
-        return self._precision
+    def _compile(self, shape: Shape, batch_size: int) -> None:
+        read = read_int8 if self._precision == "int8" else read_graph
+        graph = fixed(read(self._core, self._bundle), batch_size, *shape)
+        try:
+            request = self._core.compile_model(graph, DEVICE, self._config).create_infer_request()
+        except RuntimeError as error:
+            raise ModelError(f"{self._bundle.spec.name} cannot be compiled by OpenVINO: {error}.") from error
+        self._requests.setdefault(shape, {})[batch_size] = request
 
-    @property
-    def bodyparts(self) -> tuple[str, ...]:
-        """Names of the K body parts, in the order of the poses."""
-        return self._bundle.spec.bodyparts
-
-    def prepare(self, height: int, width: int, pixel_format: PixelFormat, batch_sizes: Iterable[int]) -> None:
-        """Compile for one frame size and pixel format in every batch size and warm up; see `Engine.prepare`."""
-        shape = (height, width, pixel_format)
-        sizes = Prepared.check(shape, batch_sizes)
-        requests = self._requests.setdefault(shape, {})
-        for size in sizes:
-            if size not in requests:
-                requests[size] = self._compile(size, shape)
-                for _ in range(2):  # the first run lays out memory, the second shows that it is done
-                    requests[size].infer()
-        self._prepared.add(shape, sizes[-1])
-
-    def run(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None = None) -> NDArray[np.float32]:
-        """Estimate the poses of a batch; see `Engine.run`."""
-        requests = self._requests[self._prepared.find(frames, pixel_format)]
+    def _infer(self, shape: Shape, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        requests = self._requests[shape]
         frames = np.ascontiguousarray(frames)
         poses = np.empty((len(frames), len(self.bodyparts), 3), dtype=np.float32)
         for first, last, size in _parts(len(frames), sorted(requests)):
@@ -111,19 +95,6 @@ class OpenVinoEngine:
             request.infer()
             poses[first:last] = request.get_output_tensor().data[: last - first]
         return poses
-
-    def _compile(self, batch: int, shape: Shape) -> Any:
-        """Compile for a batch size and shape; gives a request."""
-        read = read_int8 if self._precision == "int8" else read_graph
-        graph = fixed(read(self._core, self._bundle), batch, *shape)
-        try:
-            request = self._core.compile_model(graph, DEVICE, self._config).create_infer_request()
-        except RuntimeError as error:
-            raise ModelError(f"{self._bundle.spec.name} cannot be compiled by OpenVINO: {error}.") from error
-        height, width, pixel_format = shape
-        blank = np.zeros((batch, height, width, CHANNELS[pixel_format]), np.uint8)
-        request.set_input_tensor(self._ov.Tensor(blank))
-        return request
 
 
 def _refuse(bundle: ModelBundle) -> None:

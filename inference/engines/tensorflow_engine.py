@@ -2,13 +2,13 @@
 
 import logging
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posestream.inference.engine import Precision, Prepared, Shape
+from posestream.inference.engine import Precision, Shape
+from posestream.inference.engines.prepared import PreparedEngine
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.networks.network import build_network
@@ -20,7 +20,7 @@ __all__ = ["TensorFlowEngine", "start_tensorflow", "tensorflow_gpus"]
 _log = logging.getLogger(__name__)
 
 
-class TensorFlowEngine:
+class TensorFlowEngine(PreparedEngine):
     """Runs the network in TensorFlow, on a GPU where TensorFlow sees one; the reference in float32.
 
     The interpreter lock is free while the network computes.
@@ -42,64 +42,42 @@ class TensorFlowEngine:
     """
 
     name = "tensorflow"
-    reason = ""
 
     def __init__(self, bundle: ModelBundle, precision: Precision = "float32", threads: int | None = None) -> None:
         if precision == "int8":
             raise ModelError(f"{bundle.spec.name} cannot run in int8 on TensorFlow, but on OpenVINO: engine openvino.")
-        self._bundle = bundle
-        self._precision = precision
+        super().__init__(bundle, precision)
+        self._network_precision = precision
         self._tf = start_tensorflow(threads)
         self._networks: dict[PixelFormat, Any] = {}
         self._functions: dict[Shape, Any] = {}
-        self._prepared = Prepared()
 
     @staticmethod
     def candidates(bundle: ModelBundle) -> tuple[Precision, ...]:
         """Precisions that `auto` times here: bfloat16 on a GPU; on a processor OpenVINO's is faster."""
         return ("bfloat16", "float32") if tensorflow_gpus() and not bundle.graph else ("float32",)
 
-    @property
-    def precision(self) -> Precision:
-        """In which the ResNet computes."""
-        return self._precision
-
-    @property
-    def bodyparts(self) -> tuple[str, ...]:
-        """Names of the K body parts, in the order of the poses."""
-        return self._bundle.spec.bodyparts
-
-    def prepare(self, height: int, width: int, pixel_format: PixelFormat, batch_sizes: Iterable[int]) -> None:
-        """Compile for one frame size and pixel format and warm up every batch size; see `Engine.prepare`."""
-        key = (height, width, pixel_format)
-        sizes = Prepared.check(key, batch_sizes)
-        if key not in self._functions:
-            if pixel_format not in self._networks:
-                self._networks[pixel_format] = build_network(
-                    self._bundle, pixel_format=pixel_format, precision=self._precision
-                )
-            self._functions[key] = self._compile(*key)
-        for size in sizes:
-            blank = self._tf.zeros((size, height, width, CHANNELS[pixel_format]), dtype="uint8")
-            for _ in range(2):  # the first run lays out memory and chooses kernels, the second shows that it is done
-                self._functions[key](blank)
-        self._prepared.add(key, sizes[-1])
-
-    def run(self, frames: NDArray[np.uint8], pixel_format: PixelFormat | None = None) -> NDArray[np.float32]:
-        """Estimate the poses of a batch; see `Engine.run`."""
-        shape = self._prepared.find(frames, pixel_format)
-        # Asked for as a copy: TensorFlow's own memory goes back to its pool, and the caller may write into the poses.
-        return np.array(self._functions[shape](self._tf.convert_to_tensor(frames)), dtype=np.float32)
-
-    def _compile(self, height: int, width: int, pixel_format: PixelFormat) -> Any:
-        """Make a function of a fixed frame size and a free batch dimension.
+    def _compile(self, shape: Shape, batch_size: int) -> None:  # noqa: ARG002 - the batch dimension stays free
+        """Make a function of a fixed frame size.
 
         Neither XLA (`jit_compile`) nor weights frozen into the graph were reliably faster than this on a CPU.
         """
-        tf = self._tf
-        network = self._networks[pixel_format]
+        if shape in self._functions:
+            return
+        height, width, pixel_format = shape
+        if pixel_format not in self._networks:
+            self._networks[pixel_format] = build_network(
+                self._bundle, pixel_format=pixel_format, precision=self._network_precision
+            )
+        tf, network = self._tf, self._networks[pixel_format]
         signature = tf.TensorSpec((None, height, width, CHANNELS[pixel_format]), tf.uint8, name="frames")
-        return tf.function(lambda frames: network(frames, training=False), input_signature=[signature])
+        self._functions[shape] = tf.function(
+            lambda frames: network(frames, training=False), input_signature=[signature]
+        )
+
+    def _infer(self, shape: Shape, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # Asked for as a copy: TensorFlow's own memory goes back to its pool, and the caller may write into the poses.
+        return np.array(self._functions[shape](self._tf.convert_to_tensor(frames)), dtype=np.float32)
 
 
 def start_tensorflow(threads: int | None) -> Any:

@@ -14,10 +14,7 @@ Keys with a default may be absent: a bundle written before a key existed means i
 """
 
 import hashlib
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +27,7 @@ from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.graph_file import check_graph
+from posestream.stream.disk.durable import making_folder
 
 __all__ = [
     "GRAPH_FILE",
@@ -330,19 +328,10 @@ class ModelBundle:
         )
         text = msgspec.json.format(msgspec.json.encode(description), indent=2)
 
-        partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
         try:
-            partial.mkdir(parents=True)
-            try:
-                content = GRAPH_FILE if self.graph else WEIGHTS_FILE
-                for name, data in ((content, payload), (MODEL_FILE, text + b"\n")):
-                    with (partial / name).open("wb") as file:
-                        file.write(data)
-                        file.flush()
-                        os.fsync(file.fileno())
-                partial.rename(folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            with making_folder(folder) as partial:
+                (partial / (GRAPH_FILE if self.graph else WEIGHTS_FILE)).write_bytes(payload)
+                (partial / MODEL_FILE).write_bytes(text + b"\n")
         except OSError as error:
             raise ModelError(f"{folder} cannot be written: {error.strerror or error}.") from error
 

@@ -17,7 +17,7 @@ from typing import Literal
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import Frame
 
-__all__ = ["INVALID_POSE", "Batch", "Batcher", "Cause", "SkippedRun", "Waiting"]
+__all__ = ["INVALID_POSE", "Batch", "Batcher", "Cause", "PendingFrame", "SkippedRun"]
 
 Mode = Literal["freshest", "every-frame"]
 Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped", "engine-error", "invalid-pose"]
@@ -26,7 +26,7 @@ Closing = Literal["full", "wait", "idle"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
+class PendingFrame:
     """A frame that waits for the engine."""
 
     frame: Frame
@@ -37,7 +37,7 @@ class Waiting:
 class Batch:
     """Frames of one size to be inferred together, oldest first."""
 
-    frames: tuple[Waiting, ...]
+    frames: tuple[PendingFrame, ...]
     closed_ns: int
     closing: Closing
     """Why it was closed."""
@@ -82,7 +82,7 @@ class Batcher:
         self._clock = clock
         self._changed = threading.Condition()
         # One queue for each shape and pixel format; a dict so that they are visited in order of appearance.
-        self._queues: dict[tuple[object, ...], deque[Waiting]] = {}
+        self._queues: dict[tuple[object, ...], deque[PendingFrame]] = {}
         self._waiting_bytes = 0
         self._runs: deque[SkippedRun] = deque()
         self._closed = False
@@ -96,14 +96,14 @@ class Batcher:
         header = frame.header
         with self._changed:
             if self._closed:
-                self._skip(header.camera, header.seq, header.seq, "stopped")
+                self._skip(header.camera, header.frame_seq, header.frame_seq, "stopped")
                 return
             queue = self._queues.setdefault((frame.pixels.shape, header.pixel_format), deque())
             if self._mode == "freshest":
-                for stale in [waiting for waiting in queue if waiting.frame.header.camera == header.camera]:
+                for stale in [pending for pending in queue if pending.frame.header.camera == header.camera]:
                     queue.remove(stale)
                     self._let_go(stale, "fresher-frame")
-            queue.append(Waiting(frame, received_ns))
+            queue.append(PendingFrame(frame, received_ns))
             self._waiting_bytes += frame.pixels.nbytes
             while self._mode == "every-frame" and self._waiting_bytes > self._queue_bytes and self.waiting > 1:
                 self._let_go(self._oldest().popleft(), "queue-full")
@@ -118,15 +118,15 @@ class Batcher:
         """Note the frames of a batch that the engine gave no poses for."""
         self._refuse(batch.frames, cause)
 
-    def reject(self, frames: Iterable[Waiting]) -> None:
+    def reject(self, frames: Iterable[PendingFrame]) -> None:
         """Note frames whose poses are not finite, or have likelihoods outside 0 to 1."""
         self._refuse(frames, INVALID_POSE)
 
-    def _refuse(self, frames: Iterable[Waiting], cause: Cause) -> None:
+    def _refuse(self, frames: Iterable[PendingFrame], cause: Cause) -> None:
         with self._changed:
-            for waiting in frames:
-                header = waiting.frame.header
-                self._skip(header.camera, header.seq, header.seq, cause)
+            for pending in frames:
+                header = pending.frame.header
+                self._skip(header.camera, header.frame_seq, header.frame_seq, cause)
 
     def next(self, idle: Callable[[], bool], timeout_s: float) -> Batch | None:
         """Wait for the next batch.
@@ -171,11 +171,11 @@ class Batcher:
         if closing == "full" and len(queue) < self._batch_size:
             queue = next(queue for queue in self._queues.values() if len(queue) >= self._batch_size)
         frames = tuple(queue.popleft() for _ in range(min(self._batch_size, len(queue))))
-        self._waiting_bytes -= sum(waiting.frame.pixels.nbytes for waiting in frames)
+        self._waiting_bytes -= sum(pending.frame.pixels.nbytes for pending in frames)
         self.closings[closing] += 1
         return Batch(frames, now, closing)
 
-    def _oldest(self) -> deque[Waiting]:
+    def _oldest(self) -> deque[PendingFrame]:
         return min((queue for queue in self._queues.values() if queue), key=lambda queue: queue[0].received_ns)
 
     @property
@@ -204,10 +204,10 @@ class Batcher:
             self._runs.clear()
             return runs
 
-    def _let_go(self, waiting: Waiting, cause: Cause) -> None:
-        self._waiting_bytes -= waiting.frame.pixels.nbytes
-        header = waiting.frame.header
-        self._skip(header.camera, header.seq, header.seq, cause)
+    def _let_go(self, pending: PendingFrame, cause: Cause) -> None:
+        self._waiting_bytes -= pending.frame.pixels.nbytes
+        header = pending.frame.header
+        self._skip(header.camera, header.frame_seq, header.frame_seq, cause)
 
     def _skip(self, camera: str, first: int, last: int, cause: Cause) -> None:
         self.skipped[camera, cause] += last - first + 1

@@ -1,4 +1,4 @@
-"""The way of a batch: gathered in one thread, inferred and published in another."""
+"""The way of a batch, gathered in one thread and inferred in another, and of the poses that come of it, one by one."""
 
 import queue
 import threading
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from posestream.inference.engine import Shape
 from posestream.inference.engines.guarded import GuardedEngine, sound_poses
+from posestream.inference.filters.chain import FilterChain
 from posestream.inference.live.batcher import Batch, Batcher, Cause
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
-from posestream.inference.windows.windowed_run import WindowedRun
+from posestream.inference.pose import FramePose
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.plugins import AbandonedError, PluginError
 
@@ -39,7 +41,9 @@ class Pipeline:
     batcher, receiver, publisher
         Where frames come from, and where poses go.
     windows
-        By frame size and pixel format, what asks the engine of windows; empty: whole frames.
+        By frame size and pixel format, what runs the engine on crop windows; empty: whole frames.
+    filters
+        What poses go through; the network's own are published before, too.
     """
 
     def __init__(
@@ -48,10 +52,11 @@ class Pipeline:
         batcher: Batcher,
         receiver: Receiver,
         publisher: PosePublisher,
-        windows: Mapping[Shape, WindowedRun],
+        windows: Mapping[Shape, CropWindowRun],
+        filters: FilterChain,
     ) -> None:
         self._engine, self._batcher, self._receiver, self._publisher = engine, batcher, receiver, publisher
-        self._windows = windows
+        self._windows, self._filters = windows, filters
         self._ahead: queue.Queue[tuple[Batch, NDArray[np.uint8] | None]] = queue.Queue(maxsize=1)
         self._in_engine = 0
         self._at: Batch | None = None  # in the engine
@@ -96,6 +101,7 @@ class Pipeline:
             self._batcher.abandon(self._at, self._cause)
         while not self._ahead.empty():  # the engine failed before it came to this
             self._batcher.abandon(self._ahead.get()[0], self._cause)
+        self._guard(self._flush)
 
     @property
     def _cause(self) -> Cause:
@@ -108,7 +114,7 @@ class Pipeline:
         except AbandonedError:
             return
         except Exception as error:  # noqa: BLE001 - the main thread raises it again
-            self.error = error
+            self.error = self.error or error
             self._stopping.set()
 
     def _idle(self) -> bool:
@@ -155,24 +161,47 @@ class Pipeline:
             with self._lock:
                 self._in_engine -= 1
             self._batcher.wake()
-            sound = sound_poses(keypoints)
-            self._publisher.poses(batch, keypoints, inferred_ns, sound)
-            if not sound.all():
-                self._batcher.reject(waiting for waiting, good in zip(batch.frames, sound, strict=True) if not good)
-            self._publisher.skipped(self._batcher.take_skipped())
+            self._hand_on(batch, keypoints, inferred_ns)
             self.frames += len(batch.frames)
 
+    def _hand_on(self, batch: Batch, keypoints: NDArray[np.float32], inferred_ns: int) -> None:
+        """Take a batch's poses apart: publish the network's own, and then what the filters make of them."""
+        sound = sound_poses(keypoints)
+        poses = [
+            FramePose(
+                frame=pending.frame.header,
+                keypoints=one,
+                received_ns=pending.received_ns,
+                batched_ns=batch.closed_ns,
+                inferred_ns=inferred_ns,
+                batch_size=len(batch.frames),
+            )
+            for pending, one, good in zip(batch.frames, keypoints, sound, strict=True)
+            if good
+        ]
+        for pose in poses:  # all of them before a filter sees the first: a filter that fails costs no frame its pose
+            self._publisher.pose(pose)
+        self._batcher.reject(pending for pending, good in zip(batch.frames, sound, strict=True) if not good)
+        self._publisher.skipped(self._batcher.take_skipped())
+        for pose in poses:
+            for filtered in self._filters.push(pose):
+                self._publisher.pose(filtered)
+
+    def _flush(self) -> None:
+        for filtered in self._filters.flush():
+            self._publisher.pose(filtered)
+
     def _poses(self, batch: Batch, frames: NDArray[np.uint8] | None) -> NDArray[np.float32]:
-        """Ask the engine: of the frames side by side, or of windows where there are none."""
+        """Run the engine on the frames side by side, or on crop windows where there are none."""
         header = batch.frames[0].frame.header
         if frames is not None:
             return self._engine.run(frames, header.pixel_format)
         windows = self._windows[header.height, header.width, header.pixel_format]
-        origins = [(waiting.frame.header.camera, waiting.frame.header.seq) for waiting in batch.frames]
-        return windows.run([waiting.frame.pixels for waiting in batch.frames], header.pixel_format, origins)
+        origins = [(pending.frame.header.camera, pending.frame.header.frame_seq) for pending in batch.frames]
+        return windows.run([pending.frame.pixels for pending in batch.frames], header.pixel_format, origins)
 
 
 def _side_by_side(batch: Batch) -> NDArray[np.uint8]:
     """Give the frames as one array; one alone needs no copy, it is a view of the memory that the socket filled."""
     first = batch.frames[0].frame.pixels
-    return first[None] if len(batch.frames) == 1 else np.stack([waiting.frame.pixels for waiting in batch.frames])
+    return first[None] if len(batch.frames) == 1 else np.stack([pending.frame.pixels for pending in batch.frames])

@@ -5,11 +5,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import zmq
-from numpy.typing import NDArray
 
-from posestream.inference.live.batcher import Batch, SkippedRun
+from posestream.inference.live.batcher import SkippedRun
+from posestream.inference.pose import FramePose
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import (
@@ -34,7 +33,7 @@ AGES = 500
 
 
 class PosePublisher:
-    """Publishes what the engine gives; two threads use it, one at a time.
+    """Publishes poses one by one; two threads use it, one at a time.
 
     Parameters
     ----------
@@ -105,51 +104,34 @@ class PosePublisher:
         """Connections that were not let in."""
         return self._publisher.refused
 
-    def poses(
-        self, batch: Batch, keypoints: NDArray[np.float32], inferred_ns: int, sound: NDArray[np.bool_] | None = None
-    ) -> None:
-        """Publish the poses of a batch.
-
-        Parameters
-        ----------
-        batch
-            The frames, B of them.
-        keypoints
-            (B, K, 3) float32: x, y in pixels of the frame, likelihood.
-        inferred_ns
-            When the engine had given them back.
-        sound
-            (B,): which of them to publish; all by default.
-        """
+    def pose(self, pose: FramePose) -> None:
+        """Publish a pose."""
+        frame = pose.frame
+        patches = self._patches[frame.camera]
+        on_sensor = to_sensor(patches, pose.keypoints[:, :2]) if patches else None
         with self._lock:
-            for index, (waiting, pose) in enumerate(zip(batch.frames, keypoints, strict=True)):
-                if sound is not None and not sound[index]:
-                    continue
-                frame = waiting.frame.header
-                patches = self._patches[frame.camera]
-                on_sensor = to_sensor(patches, pose[:, :2]) if patches else None
-                published_ns = monotonic_ns()
-                header = PoseHeader(
-                    session=self._session,
-                    camera=frame.camera,
-                    seq=self.published[frame.camera],
-                    frame_seq=frame.seq,
-                    device_id=frame.device_id,
-                    device_time=frame.device_time,
-                    keypoints=len(pose),
-                    sensor=on_sensor is not None,
-                    batch_size=len(batch.frames),
-                    captured_ns=frame.captured_ns,
-                    wall_ns=frame.wall_ns,
-                    sent_ns=frame.sent_ns,
-                    received_ns=waiting.received_ns,
-                    batched_ns=batch.closed_ns,
-                    inferred_ns=inferred_ns,
-                    published_ns=published_ns,
-                )
-                self._publisher.send(encode_pose(header, pose, on_sensor))
-                self.published[frame.camera] += 1
-                self.ages_ms.append((published_ns - frame.captured_ns) / 1e6)
+            published_ns = monotonic_ns()
+            header = PoseHeader(
+                session=self._session,
+                camera=frame.camera,
+                pose_seq=self.published[frame.camera],
+                frame_seq=frame.frame_seq,
+                device_id=frame.device_id,
+                device_time=frame.device_time,
+                keypoint_count=len(pose.keypoints),
+                sensor=on_sensor is not None,
+                batch_size=pose.batch_size,
+                captured_ns=frame.captured_ns,
+                wall_ns=frame.wall_ns,
+                sent_ns=frame.sent_ns,
+                received_ns=pose.received_ns,
+                batched_ns=pose.batched_ns,
+                inferred_ns=pose.inferred_ns,
+                published_ns=published_ns,
+            )
+            self._publisher.send(encode_pose(header, pose.keypoints, on_sensor))
+            self.published[frame.camera] += 1
+            self.ages_ms.append((published_ns - frame.captured_ns) / 1e6)
 
     def skipped(self, runs: Iterable[SkippedRun]) -> None:
         """Say which frames get no pose, and why."""

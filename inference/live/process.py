@@ -18,6 +18,8 @@ import zmq
 from posestream.inference.engine import Engine, Shape
 from posestream.inference.engines import open_engine
 from posestream.inference.errors import ModelError
+from posestream.inference.filters import FILTERS
+from posestream.inference.filters.chain import FilterChain
 from posestream.inference.formats.bundled import find_model
 from posestream.inference.formats.models import load_model
 from posestream.inference.live.batcher import INVALID_POSE, Batcher
@@ -25,8 +27,9 @@ from posestream.inference.live.expected import common_batch, measure_expected
 from posestream.inference.live.pipeline import Pipeline
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
-from posestream.inference.windows.following import FollowSettings
-from posestream.inference.windows.windowed_run import WindowCounts, WindowedRun
+from posestream.inference.windows.camera_window import CropWindowCounts
+from posestream.inference.windows.crop_window import CropWindowSettings
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import InferenceJob, Job
@@ -58,7 +61,7 @@ class InferenceRole:
         self._receiver: Receiver | None = None
         self._batcher: Batcher | None = None
         self._publisher: PosePublisher | None = None
-        self._windows: dict[Shape, WindowedRun] = {}
+        self._windows: dict[Shape, CropWindowRun] = {}
         self._published: dict[str, int] = {}
         self._engine_name = ""
         self._told: Counter[str] = Counter()  # by camera, invalid poses that were told of
@@ -96,7 +99,9 @@ class InferenceRole:
         self._wait_for_cameras(self._receiver, job)
         # Readers that wait for the poses try again now and then; they are to see the first one, too.
         time.sleep(max(0.0, began + 2 * RECONNECT_S - time.monotonic()))
-        self._pipeline = Pipeline(engine, self._batcher, self._receiver, self._publisher, self._windows)
+        self._pipeline = Pipeline(
+            engine, self._batcher, self._receiver, self._publisher, self._windows, FilterChain(FILTERS)
+        )
         details: dict[str, Any] = {
             "model": msgspec.to_builtins(spec),
             "model_path": str(source),
@@ -164,7 +169,7 @@ class InferenceRole:
             skipped = {f"skipped_{cause}": n for (name, cause), n in list(batcher.skipped.items()) if name == camera}
             values[camera] = {"received": receiver.received[camera], "poses": publisher.published[camera], **skipped}
             if self._windows:
-                counts = WindowCounts()
+                counts = CropWindowCounts()
                 for run in self._windows.values():
                     counts.add(run.counts_of(camera))
                 values[camera] |= {f"window_{name}": number for name, number in asdict(counts).items()}
@@ -203,7 +208,7 @@ class InferenceRole:
             raise self._pipeline.error
 
 
-def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun]:
+def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, CropWindowRun]:
     """Compile and warm up for every frame that the streams can bring.
 
     Returns
@@ -223,7 +228,7 @@ def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun
             continue
         height, width, pixel_format = shape
         try:
-            settings = FollowSettings(**msgspec.structs.asdict(job.window))
+            settings = CropWindowSettings(**msgspec.structs.asdict(job.window))
         except ValueError as error:
             raise ModelError(f"inference.window: {error}") from error
         if min(settings.sides) > min(height, width):
@@ -231,7 +236,7 @@ def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun
                 f"inference.window: no window of {', '.join(map(str, settings.sides))} pixels lies in frames of "
                 f"{width}x{height}. Give smaller sides, or leave the window out."
             )
-        windows[shape] = WindowedRun(engine, settings, width, height, sizes[-1])
+        windows[shape] = CropWindowRun(engine, settings, width, height, sizes[-1])
         windows[shape].prepare(pixel_format)
     return windows
 

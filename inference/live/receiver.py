@@ -139,7 +139,7 @@ class Receiver:
                 if self._shapes.get(header.camera) != (header.height, header.width, header.pixel_format):
                     self.foreign["stream"] += 1
                     return
-                self._count(header.camera, header.seq)
+                self._count(header.camera, header.frame_seq)
                 self.received[header.camera] += 1
                 self._batcher.put(message, received_ns)
             case Pose():
@@ -157,9 +157,9 @@ class Receiver:
         header = message.header if isinstance(message, Frame | Pose) else message
         return str(getattr(header, "session", ""))
 
-    def _count(self, camera: str, seq: int) -> None:
-        self._account(camera, seq)
-        self._next_seq[camera] = max(self._next_seq[camera], seq + 1)
+    def _count(self, camera: str, frame_seq: int) -> None:
+        self._account(camera, frame_seq)
+        self._next_seq[camera] = max(self._next_seq[camera], frame_seq + 1)
 
     def _account(self, camera: str, frames: int) -> None:
         expected = self._next_seq[camera]

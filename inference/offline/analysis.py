@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from posestream.inference.engine import Engine
 from posestream.inference.offline.video_batches import VideoBatches
 from posestream.inference.offline.video_reader import VideoReader
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.inference.windows.framing import Framing
-from posestream.inference.windows.windowed_run import WindowedRun
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["video_poses"]
@@ -21,7 +21,7 @@ def video_poses(
     batch_size: int,
     framing: Framing | None = None,
     first: int = 0,
-    windows: WindowedRun | None = None,
+    windows: CropWindowRun | None = None,
 ) -> Generator[NDArray[np.float64], None, None]:
     """Estimate the poses of a video's frames, in their order.
 
@@ -40,7 +40,7 @@ def video_poses(
     first
         Number of the first frame that is to have a pose.
     windows
-        Where given, it asks the engine, of windows in what the network sees.
+        Runs the engine on crop windows in what the network sees, where given.
 
     Yields
     ------

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from posestream.inference.errors import ModelError
+from posestream.stream.disk.durable import replacing
 
 __all__ = ["LOG_FILE", "Diary"]
 
@@ -41,7 +42,7 @@ class Diary:
         """Write a line; all have the same names, `step` and `loss` among them."""
         self._lines.append(dict(line))
         try:
-            with self._path.open("w", encoding="utf-8", newline="") as file:
+            with replacing(self._path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, list(line))
                 writer.writeheader()
                 writer.writerows(self._lines)

@@ -28,6 +28,7 @@ from posestream.inference.training.labels import LabelledFrame
 from posestream.inference.training.losses import total_loss
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.progress import Diary
+from posestream.stream.disk.durable import replacing
 
 __all__ = ["CHECKPOINT_FILE", "Progress", "Trainer"]
 
@@ -219,12 +220,11 @@ class Trainer:
         from safetensors.numpy import save_file
 
         path = self._folder / CHECKPOINT_FILE
-        partial = path.with_name(f".{path.name}.partial")
         tensors = {name: variable.numpy() for name, variable in self._variables().items()}
         metadata = {"identity": json.dumps(self._identity), "step": str(self.step)}
         try:
-            save_file({name: np.atleast_1d(array) for name, array in tensors.items()}, partial, metadata)
-            partial.replace(path)
+            with replacing(path) as temporary:
+                save_file({name: np.atleast_1d(array) for name, array in tensors.items()}, temporary, metadata)
         except OSError as error:
             raise ModelError(f"{path} cannot be written: {error.strerror or error}.") from error
 

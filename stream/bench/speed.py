@@ -14,27 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.acquisition.arena import Arena
-from posestream.inference.arithmetic import multiply_adds
-from posestream.inference.bench.cells import PEER, PUBLISHED_SIZES, Cell, Decoder, cells_of, scaled_sizes
+from posestream.inference.bench.cells import PEER, PUBLISHED_SIZES, Decoder, cells_of, scaled_sizes
 from posestream.inference.bench.peer import Peer
 from posestream.inference.bench.speed import Experiment, Timing
 from posestream.inference.engines.check import shrunk, video_frames
 from posestream.inference.errors import ModelError
-from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.models import load_model
-from posestream.inference.windows.following import FollowSettings
+from posestream.inference.windows.crop_window import CropWindowSettings
 from posestream.stream.bench.speed_figures import draw_figures
+from posestream.stream.bench.speed_rows import cell_rows, timing_row
 from posestream.stream.session.record import write_json
 from posestream.stream.wire.messages import PixelFormat
 from posestream.stream.wire.versions import package_version
 
 __all__ = ["SpeedSettings", "measure_speed"]
 
-CONFIDENT = 0.6
 MARGIN_PX = 64
-PUBLISHED = dict(zip(PUBLISHED_SIZES, zip((192, 151, 101, 63, 37), (28, 11, 4, 2, 1), strict=True), strict=True))
-"""Frames a second of DeepLabCut-Live with a ResNet-50, one at a time, on an RTX 2080 Ti and on a Xeon of 3.1 GHz under
-Linux (Kane et al. 2020)."""
 VERSIONS = ("posestream", "openvino", "tensorflow", "keras", "numpy")
 
 Frames = NDArray[np.uint8]
@@ -71,7 +66,7 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     -------
     dict
         JSON: `machine`, `versions`, `model`, `settings`, `refused` (engines and precisions that cannot be had here, and
-        why), `stopped` (why it ended before all was measured, or empty), `cells` (a dict for each, see `_rows`),
+        why), `stopped` (why it ended before all was measured, or empty), `cells` (a dict for each, see `cell_rows`),
         `timings` (a dict for each measurement), `files`.
 
     Raises
@@ -85,23 +80,8 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     bundle = load_model(settings.model)
     if settings.output is not None:
         _make_folder(settings.output)
-    published = PUBLISHED_SIZES if settings.published else ()
-    sizes = list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published]))
-    follow = _follow(settings.margin_px) if settings.window else None
-    if settings.window and follow is not None:
-        try:
-            follow(settings.window)
-        except ValueError as error:
-            raise ModelError(f"--window: {error}.") from error
+    crop_window = _crop_window(settings)
     pictures, pixel_format = _pictures(settings)
-    cells = cells_of(
-        settings.engines,
-        settings.decoders,
-        sizes,
-        settings.batch_sizes,
-        window=settings.window,
-        peer=settings.against is not None,
-    )
     with Peer(settings.against, settings.model) if settings.against is not None else nullcontext() as peer:
         experiment = Experiment(
             bundle,
@@ -109,25 +89,12 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
             pixel_format,
             seconds=settings.seconds,
             threads=settings.threads,
-            follow=follow,
+            crop_window=crop_window,
             peer=peer,
         )
-
-        def told(done: int, of: int, timing: Timing) -> None:
-            cell = timing.cell
-            what = f"{cell.engine} {cell.precision} {cell.decoder} {cell.frames} in batches of {cell.batch}"
-            tell(f"{done} of {of}: {what}: {timing.frames_per_second:.1f} frames/s")
-
-        stopped = ""
-        try:
-            experiment.run(cells, settings.repetitions, settings.seed, told)
-        except (ModelError, KeyboardInterrupt) as error:
-            if not experiment.timings:
-                raise
-            stopped = str(error) or "interrupted"
-        timings = experiment.timings
+        stopped = _run(experiment, settings, tell)
         peer_version = {} if peer is None else {PEER: peer.version}
-    if not timings:
+    if not experiment.timings:
         raise ModelError("Nothing of what was asked can be measured here.")
     result: dict[str, Any] = {
         "machine": _machine(),
@@ -136,8 +103,8 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
         "settings": {name: _plain(value) for name, value in asdict(settings).items()},
         "refused": {f"{engine} {precision}": why for (engine, precision), why in experiment.refused.items()},
         "stopped": stopped,
-        "cells": _rows(bundle, timings, experiment.poses),
-        "timings": [asdict(timing.cell) | _numbers(timing) for timing in timings],
+        "cells": cell_rows(bundle, experiment.timings, experiment.poses),
+        "timings": [timing_row(timing) for timing in experiment.timings],
         "files": [],
     }
     if settings.output is not None:
@@ -145,12 +112,46 @@ def measure_speed(settings: SpeedSettings, tell: Callable[[str], None]) -> dict[
     return result
 
 
-def _follow(margin_px: int | None) -> Callable[[int], FollowSettings]:
-    def settings(side: int) -> FollowSettings:
-        margin = min(MARGIN_PX, side // 4) if margin_px is None else margin_px
-        return FollowSettings(sides=(side,), margin_px=margin)
+def _run(experiment: Experiment, settings: SpeedSettings, tell: Callable[[str], None]) -> str:
+    """Measure every cell; gives why that ended early, or nothing."""
+    published = PUBLISHED_SIZES if settings.published else ()
+    cells = cells_of(
+        settings.engines,
+        settings.decoders,
+        list(dict.fromkeys([*scaled_sizes(settings.size, settings.scales), *published])),
+        settings.batch_sizes,
+        window=settings.window,
+        peer=settings.against is not None,
+    )
 
-    return settings
+    def told(done: int, of: int, timing: Timing) -> None:
+        cell = timing.cell
+        what = f"{cell.engine} {cell.precision} {cell.decoder} {cell.frames} in batches of {cell.batch}"
+        tell(f"{done} of {of}: {what}: {timing.frames_per_second:.1f} frames/s")
+
+    try:
+        experiment.run(cells, settings.repetitions, settings.seed, told)
+    except (ModelError, KeyboardInterrupt) as error:
+        if not experiment.timings:
+            raise
+        return str(error) or "interrupted"
+    return ""
+
+
+def _crop_window(settings: SpeedSettings) -> Callable[[int], CropWindowSettings] | None:
+    """Give what makes the crop window of a side, where one is asked for."""
+    if settings.window is None:
+        return None
+
+    def of_side(side: int) -> CropWindowSettings:
+        margin_px = min(MARGIN_PX, side // 4) if settings.margin_px is None else settings.margin_px
+        return CropWindowSettings(sides=(side,), margin_px=margin_px)
+
+    try:
+        of_side(settings.window)
+    except ValueError as error:
+        raise ModelError(f"--window: {error}.") from error
+    return of_side
 
 
 def _pictures(settings: SpeedSettings) -> tuple[list[Frames], PixelFormat]:
@@ -183,80 +184,6 @@ def _resized(pictures: Sequence[Frames]) -> Callable[[int, int], Frames]:
         return kept[size]
 
     return frames
-
-
-def _rows(
-    bundle: ModelBundle, timings: Sequence[Timing], poses: dict[Cell, NDArray[np.float32]]
-) -> list[dict[str, Any]]:
-    """Sum up each cell: speed over its repetitions, and poses against float32's and the peer's."""
-    by_cell: dict[Cell, list[Timing]] = {}
-    for timing in timings:
-        by_cell.setdefault(timing.cell, []).append(timing)
-    counted = bundle.spec.family != "frozen-graph"
-    work = {
-        size: multiply_adds(bundle.spec, size[1], size[0]) if counted else None
-        for size in {(cell.width, cell.height) for cell in by_cell}
-    }
-    rows = []
-    for cell in sorted(by_cell, key=lambda cell: (-cell.width * cell.height, cell.window or 0, cell.batch, cell)):
-        found = by_cell[cell]
-        speed = np.array([timing.frames_per_second for timing in found])
-        row: dict[str, Any] = asdict(cell) | {
-            "frames_per_second": dict(
-                zip(("median", "p5", "p95"), np.percentile(speed, (50, 5, 95)).tolist(), strict=True)
-            ),
-            "batch_ms": float(np.median([timing.batch_ms for timing in found])),
-            "decode_ms": _median(timing.decode_ms for timing in found),
-            "multiply_adds": None if cell.window else work[cell.width, cell.height],
-            "share_of_matrix_rate": None,
-        }
-        rate = _median(timing.matrix_flops for timing in found)
-        if rate and row["multiply_adds"]:
-            row["share_of_matrix_rate"] = 2 * row["multiply_adds"] * float(np.median(speed)) / rate
-        peers = [
-            other
-            for other in by_cell
-            if other.engine == PEER and (other.width, other.height) == (cell.width, cell.height)
-        ]
-        if peers and cell.engine != PEER:
-            theirs = {timing.repetition: timing.frames_per_second for timing in by_cell[peers[0]]}
-            row["times_the_peer"] = _median(
-                t.frames_per_second / theirs[t.repetition] for t in found if t.repetition in theirs
-            )
-            row["from_the_peer_px"] = _apart(poses[cell], poses[peers[0]])
-        reference = _reference(cell, by_cell)
-        row["from_float32_px"] = _apart(poses[cell], poses[reference]) if reference not in (None, cell) else None
-        row["published_frames_per_second"] = PUBLISHED.get((cell.width, cell.height))
-        rows.append(row)
-    return rows
-
-
-def _reference(cell: Cell, cells: dict[Cell, Any]) -> Cell | None:
-    """Find the float32 cell of the same frames with the smallest batches."""
-    if cell.engine == PEER:
-        return None
-    alike = [
-        other
-        for other in cells
-        if other.precision == "float32" and other.window is None and other.engine != PEER
-        and (other.width, other.height) == (cell.width, cell.height)
-    ]  # fmt: skip
-    return min(alike, key=lambda other: (other.batch, other.decoder != "graph", other), default=None)
-
-
-def _apart(poses: NDArray[np.float32], others: NDArray[np.float32]) -> dict[str, float] | None:
-    """Distances of the body parts that the others are confident of, pixels."""
-    count = min(len(poses), len(others))
-    sure = others[:count, :, 2] >= CONFIDENT
-    away = np.hypot(*np.moveaxis(poses[:count, :, :2] - others[:count, :, :2], -1, 0))[sure]
-    if not away.size:
-        return None
-    return {"mean": float(away.mean()), "median": float(np.median(away)), "largest": float(away.max())}
-
-
-def _numbers(timing: Timing) -> dict[str, Any]:
-    numbers = {name: value for name, value in asdict(timing).items() if name != "cell"}
-    return {"repetition": numbers.pop("repetition"), "frames_per_second": timing.frames_per_second} | numbers
 
 
 def _make_folder(folder: Path) -> None:
@@ -297,11 +224,6 @@ def _processor() -> str:
         return str(import_openvino().Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
     except ModelError:
         return platform.processor() or platform.machine()
-
-
-def _median(values: Any) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,14 +56,14 @@ def show_poses(
 
 
 def pose_line(pose: Pose, bodyparts: tuple[str, ...]) -> dict[str, Any]:
-    """Give a pose as JSON: its header's fields, and keypoints by name.
+    """Give a pose as JSON: its header's keys, and keypoints by name.
 
     `keypoints` are [name, x, y, likelihood] rows in the frame, `sensor_keypoints` [name, x, y] rows on the sensor.
     """
-    header = {name: getattr(pose.header, name) for name in pose.header.__struct_fields__}
     names = bodyparts or tuple(str(index) for index in range(len(pose.keypoints)))
     points = {"keypoints": pose.keypoints, "sensor_keypoints": pose.sensor_keypoints}
-    return {"type": "pose", **header, **{key: _rows(names, values) for key, values in points.items()}}
+    header: dict[str, Any] = msgspec.to_builtins(pose.header)
+    return header | {key: _rows(names, values) for key, values in points.items()}
 
 
 def _rows(names: tuple[str, ...], values: NDArray[np.float32]) -> list[list[str | float | None]]:
@@ -85,8 +86,7 @@ def _print_lines(poses: PoseSubscriber, events: bool) -> None:
 def _print_events(events: "deque[Event]") -> None:
     while events:
         event = events.popleft()
-        line = {"type": "event", **{name: getattr(event, name) for name in event.__struct_fields__}}
-        print(json.dumps(line), flush=True)  # noqa: T201
+        print(json.dumps(msgspec.to_builtins(event)), flush=True)  # noqa: T201
 
 
 def _show_table(poses: PoseSubscriber, endpoint: str) -> None:

@@ -5,16 +5,16 @@ Only here do the trainer and the arena meet.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posestream.acquisition.arena import KEYPOINTS, Arena
 from posestream.inference.errors import ModelError
-from posestream.inference.formats.bundle import ModelBundle
+from posestream.inference.formats.bundle import ModelBundle, StorageType
 from posestream.inference.formats.models import load_model
 from posestream.inference.formats.project_files import find_skeleton
 from posestream.inference.training.evaluation import Errors, evaluate
@@ -24,7 +24,7 @@ from posestream.inference.training.progress import CURVES_FILE
 from posestream.inference.training.start import start_bundle
 from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer
 
-__all__ = ["arena_frames", "show_errors", "train_network"]
+__all__ = ["TrainingSettings", "arena_frames", "show_errors", "train_network"]
 
 FRAMES_PER_ARENA = 8
 STEPS_BETWEEN = 20
@@ -35,28 +35,42 @@ UNSEEN_SEEDS = 1_000_000
 UNSEEN_FRAMES = 24
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What a training is made of, beside the project."""
+
+    start: Path
+    """The network to start from."""
+    plan: TrainingPlan
+    holdout: float = 0.1
+    """Share of the labelled frames that is held back."""
+    folds: int | None = None
+    """For cross-validation: one of so many parts of them is held back instead."""
+    fold: int = 1
+    """Number of that part, from 1."""
+    arena: int = 0
+    """Frames of the arena that are mixed in."""
+    resume: bool = False
+    """Go on from the last checkpoint, where there is one."""
+    dtype: StorageType = "float32"
+    """How the bundle stores weights."""
+
+
 def train_network(
-    project: Path,
-    output: Path,
-    *,
-    start: Path,
-    steps: int,
-    learning_rate: float,
-    locref_weight: float,
-    precision: Literal["float32", "bfloat16"],
-    holdout: float,
-    folds: int | None,
-    fold: int,
-    arena: int,
-    arena_share: float,
-    seed: int,
-    evaluate_every: int,
-    checkpoint_every: int,
-    resume: bool,
-    dtype: Literal["float32", "float16"],
-    tell: Callable[[str], None],
+    project: Path, output: Path, settings: TrainingSettings, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train, and write the bundle; the parameters are the command's options.
+    """Train, and write the bundle.
+
+    Parameters
+    ----------
+    project
+        DeepLabCut's.
+    output
+        The bundle to make; the checkpoint, the log and the curves lie beside it.
+    settings
+        How.
+    tell
+        Told what is being done, a line at a time.
 
     Returns
     -------
@@ -69,48 +83,34 @@ def train_network(
     ModelError
         The project, the start or the folder is not as it must be.
     """
-    if output.exists():
-        raise ModelError(f"{output} exists already. Name a new folder, or remove it first.")
-    beside = output.with_name(f"{output.name}.training")
-    if not resume and (beside / CHECKPOINT_FILE).exists():
-        raise ModelError(
-            f"{beside} holds the checkpoint of an earlier training. Go on from it with --resume, or remove that folder."
-        )
+    plan, beside = settings.plan, output.with_name(f"{output.name}.training")
+    _refuse_to_overwrite(output, beside, resume=settings.resume)
     labels = read_labels(project)
-    kept, held = split_frames(len(labels.frames), holdout=holdout, folds=folds, fold=fold, seed=seed)
-    skeleton = find_skeleton(project, labels.bodyparts)
-    tell(f"loading the network to start from: {start}")
-    network = start_bundle(load_model(start), labels.bodyparts, name=output.name, skeleton=skeleton, seed=seed)
-    plan = TrainingPlan(
-        steps=steps,
-        learning_rate=learning_rate,
-        warm_up_steps=min(100, steps // 10),
-        locref_weight=locref_weight,
-        synthetic_share=arena_share,
-        precision="mixed_bfloat16" if precision == "bfloat16" else "float32",
-        seed=seed,
-        evaluate_steps=evaluate_every,
-        checkpoint_steps=checkpoint_every,
+    kept, held = split_frames(
+        len(labels.frames), holdout=settings.holdout, folds=settings.folds, fold=settings.fold, seed=plan.seed
     )
+    skeleton = find_skeleton(project, labels.bodyparts)
+    tell(f"loading the network to start from: {settings.start}")
+    start = load_model(settings.start)
     trainer = Trainer(
-        network,
+        start_bundle(start, labels.bodyparts, name=output.name, skeleton=skeleton, seed=plan.seed),
         plan,
         beside,
         frames=[labels.frames[number] for number in kept],
         held_back=[labels.frames[number] for number in held],
-        synthetic=arena_frames(arena, labels.bodyparts, first_seed=seed * 10_000),
+        synthetic=arena_frames(settings.arena, labels.bodyparts, first_seed=plan.seed * 10_000),
     )
-    if resume and trainer.resume():
+    if settings.resume and trainer.resume():
         tell(f"going on after step {trainer.step}")
-    tell(f"{len(kept)} labelled frames and {arena} of the arena to train on, {len(held)} held back")
+    tell(f"{len(kept)} labelled frames and {settings.arena} of the arena to train on, {len(held)} held back")
     began = time.perf_counter()
-    trainer.run(lambda progress: tell(_line(progress, steps)))
+    trainer.run(lambda progress: tell(_line(progress, plan.steps)))
     seconds = time.perf_counter() - began
     if not (beside / CURVES_FILE).exists():
         tell('no learning curves: Matplotlib is not installed (pip install "posestream[train]")')
-    trainer.bundle().save(output, dtype)
+    trainer.bundle().save(output, settings.dtype)
     compared = {"labels": [labels.frames[number] for number in held]}
-    if arena:
+    if settings.arena:
         compared["arena"] = arena_frames(UNSEEN_FRAMES, labels.bodyparts, first_seed=UNSEEN_SEEDS)
     return {
         "output": str(output),
@@ -119,6 +119,15 @@ def train_network(
         "held_back": len(held),
         "errors": _errors(ModelBundle.load(output), compared),
     }
+
+
+def _refuse_to_overwrite(output: Path, beside: Path, *, resume: bool) -> None:
+    if output.exists():
+        raise ModelError(f"{output} exists already. Name a new folder, or remove it first.")
+    if not resume and (beside / CHECKPOINT_FILE).exists():
+        raise ModelError(
+            f"{beside} holds the checkpoint of an earlier training. Go on from it with --resume, or remove that folder."
+        )
 
 
 def arena_frames(count: int, bodyparts: Sequence[str], first_seed: int) -> list[LabelledFrame]:

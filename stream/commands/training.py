@@ -85,10 +85,23 @@ def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
     PROJECT is a project with one animal. The checkpoint, the log and the learning curves go into a folder beside the
     bundle, BUNDLE.training.
     """
-    from posestream.stream.commands.train import show_errors, train_network
+    from posestream.inference.training.plan import TrainingPlan
+    from posestream.stream.commands.train import TrainingSettings, show_errors, train_network
 
     def tell(text: str) -> None:
         click.echo(text, err=as_json)
 
-    result = train_network(project, output, tell=tell, **options)
+    steps = options.pop("steps")
+    plan = TrainingPlan(
+        steps=steps,
+        learning_rate=options.pop("learning_rate"),
+        warm_up_steps=min(100, steps // 10),
+        locref_weight=options.pop("locref_weight"),
+        synthetic_share=options.pop("arena_share"),
+        precision="mixed_bfloat16" if options.pop("precision") == "bfloat16" else "float32",
+        seed=options.pop("seed"),
+        evaluate_steps=options.pop("evaluate_every"),
+        checkpoint_steps=options.pop("checkpoint_every"),
+    )
+    result = train_network(project, output, TrainingSettings(plan=plan, **options), tell)
     click.echo(json.dumps(result) if as_json else "\n".join(show_errors(result)))

@@ -74,7 +74,7 @@ def analyze(
     A folder stands for the videos in it. Poses are in pixels of the video, whatever --scale and --crop. Ctrl-C keeps
     what was computed; the same command resumes there. Exit status 1: a video could not be read completely.
     """
-    from posestream.inference.windows.following import FollowSettings
+    from posestream.inference.windows.crop_window import CropWindowSettings
     from posestream.inference.windows.framing import Framing, parse_region
     from posestream.stream.offline.analyze import Analyses, AnalyzeSettings, find_videos
     from posestream.stream.run.display import TerminalDisplay, print_analysis
@@ -85,11 +85,11 @@ def analyze(
         raise InputError("how the window follows was given, but no window: add --window SIDE")
     try:
         framing = Framing(parse_region(crop) if crop else None, scale)
-        follow = FollowSettings(sides=sides, **how) if sides else None
+        crop_window = CropWindowSettings(sides=sides, **how) if sides else None
     except ValueError as error:
         raise InputError(str(error)) from error
     videos = find_videos(given, options["output"])
-    settings = AnalyzeSettings(framing=framing, follow=follow, **options)
+    settings = AnalyzeSettings(framing=framing, crop_window=crop_window, **options)
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
         work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
         take_interrupts(work.stop)

@@ -19,9 +19,9 @@ from posestream.inference.errors import ModelError, VideoError
 from posestream.inference.formats.models import load_model
 from posestream.inference.offline.analysis import video_poses
 from posestream.inference.offline.video_reader import VideoReader
-from posestream.inference.windows.following import FollowSettings
+from posestream.inference.windows.crop_window import CropWindowSettings
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.inference.windows.framing import Framing
-from posestream.inference.windows.windowed_run import WindowedRun
 from posestream.stream.disk.lock import InUseError, file_lock, refuse_live, session_lock
 from posestream.stream.offline.partial_poses import PartialPoses, is_of
 from posestream.stream.offline.progress import Progress
@@ -57,8 +57,8 @@ class AnalyzeSettings:
     """Folder of the results; by default each video's own."""
     batch_size: int = 8
     framing: Framing = field(default_factory=Framing)
-    follow: FollowSettings | None = None
-    """How a window follows the animal; by default the network sees whole frames."""
+    crop_window: CropWindowSettings | None = None
+    """How a crop window follows the animal; by default the network sees whole frames."""
     overwrite: bool = False
     """Whether a video that has results is analysed again."""
     engine: str = "auto"
@@ -232,7 +232,7 @@ class Analyses:
             "precision": self._settings.precision,
             "bodyparts": list(bundle.spec.bodyparts),
             "framing": msgspec.to_builtins(self._settings.framing),
-            "follow": msgspec.to_builtins(self._settings.follow),
+            "follow": msgspec.to_builtins(self._settings.crop_window),
         }
 
     def _engine(self, bundle: "ModelBundle") -> "Engine":
@@ -251,8 +251,8 @@ class Analyses:
     ) -> dict[str, Any]:
         size = self._settings.framing.size(reader.width, reader.height)  # refused before anything is begun
         engine, start_s, batch_size = self._engine(bundle), time.time(), self._settings.batch_size
-        follow = self._settings.follow
-        windows = None if follow is None else WindowedRun(engine, follow, *size, batch_size)
+        crop_window = self._settings.crop_window
+        windows = None if crop_window is None else CropWindowRun(engine, crop_window, *size, batch_size)
         poses = PartialPoses(
             partial,
             self._origin(video, bundle),
@@ -293,7 +293,7 @@ class Analyses:
         return about | {"state": "done", "frames_per_second": rate, "files": [str(file) for file in files]}
 
     def _estimate(
-        self, name: str, reader: VideoReader, engine: "Engine", poses: PartialPoses, windows: WindowedRun | None
+        self, name: str, reader: VideoReader, engine: "Engine", poses: PartialPoses, windows: CropWindowRun | None
     ) -> bool:
         """Append the poses that are missing; gives whether the video came to its end."""
         work = video_poses(

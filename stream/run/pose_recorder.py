@@ -144,7 +144,7 @@ class PoseRecorderRole:
             header.published_ns,
             subscribed_ns,
         )
-        row = (header.frame_seq, header.device_id, header.seq, *stamps, header.batch_size)
+        row = (header.frame_seq, header.device_id, header.pose_seq, *stamps, header.batch_size)
         table.append((*row, *keypoint_cells(pose.keypoints)))
         self._rows[header.camera] += 1
 

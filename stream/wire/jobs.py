@@ -125,7 +125,7 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
 
 
 class FollowJob(msgspec.Struct, frozen=True, kw_only=True):
-    """How windows follow an animal; see `posestream.inference.windows.following.FollowSettings`."""
+    """How crop windows follow an animal; see `posestream.inference.windows.crop_window.CropWindowSettings`."""
 
     sides: tuple[int, ...]
     margin_px: int

@@ -94,7 +94,7 @@ class FrameHeader(_Header, frozen=True, kw_only=True, tag="frame"):
     """Header of one raw frame."""
 
     camera: Name
-    seq: Count
+    frame_seq: Count = msgspec.field(name="seq")
     """Frames that this camera delivered in this session before this one: a jump is a loss on the reader's side."""
     device_id: Count | None
     """The device's own number for the frame, unwrapped; none where it has none."""
@@ -112,18 +112,23 @@ class FrameHeader(_Header, frozen=True, kw_only=True, tag="frame"):
     truth: Annotated[tuple[tuple[float, float], ...], Meta(max_length=256)] | None = None
     """True keypoints (x, y in pixels) where the camera is a simulation that knows them."""
 
+    @property
+    def seq(self) -> int:
+        """`frame_seq`, by the name that it has on the wire and had here before."""
+        return self.frame_seq
+
 
 class PoseHeader(_Header, frozen=True, kw_only=True, tag="pose"):
     """Header of the pose of one frame, with the time stamps of every stage that the frame went through."""
 
     camera: Name
-    seq: Count
+    pose_seq: Count = msgspec.field(name="seq")
     """Poses of this camera published in this session before this one: a jump is a loss on the reader's side."""
     frame_seq: Count
-    """`seq` of the frame."""
+    """That of the frame."""
     device_id: Count | None
     device_time: Ticks | None
-    keypoints: Annotated[int, Meta(ge=1, le=4096)]
+    keypoint_count: Annotated[int, Meta(ge=1, le=4096)] = msgspec.field(name="keypoints")
     """Number of keypoints K; the body is K x 3 float32."""
     sensor: bool = False
     """Whether a second body, K x 2 float32, gives their places on the sensor; if not, they are those of the frame."""
@@ -140,6 +145,11 @@ class PoseHeader(_Header, frozen=True, kw_only=True, tag="pose"):
     """When the engine had given the batch's keypoints back."""
     published_ns: Nanoseconds
     """When the pose was handed to the socket."""
+
+    @property
+    def seq(self) -> int:
+        """`pose_seq`, by the name that it has on the wire and had here before."""
+        return self.pose_seq
 
 
 class Event(_Header, frozen=True, kw_only=True, tag="event"):
@@ -280,7 +290,7 @@ def encode_pose(
     Parameters
     ----------
     header
-        Its `keypoints` is the number K.
+        Its `keypoint_count` is K.
     keypoints
         (K, 3): x, y in pixels of the frame, likelihood.
     sensor_keypoints
@@ -344,7 +354,8 @@ def decode(parts: Sequence[Part]) -> Message:
 
 
 def _pose_shapes(header: PoseHeader) -> list[tuple[int, ...]]:
-    return [(header.keypoints, 3), (header.keypoints, 2)] if header.sensor else [(header.keypoints, 3)]
+    count = header.keypoint_count
+    return [(count, 3), (count, 2)] if header.sensor else [(count, 3)]
 
 
 def _decode_header(part: Part) -> Header:

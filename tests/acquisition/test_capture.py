@@ -345,7 +345,7 @@ def test_no_number_is_published_without_a_row(bench, monkeypatch) -> None:
         message = decode([bytes(part) for part in parts])
         if isinstance(message, Frame):
             rows = table.read_bytes().splitlines()
-            behind.append(message.header.seq - (len(rows) - 2))
+            behind.append(message.header.frame_seq - (len(rows) - 2))
         send(parts)
 
     run.publisher.send = watch

@@ -21,7 +21,7 @@ def test_the_video_keeps_twelve_bits_and_subscribers_see_eight(posestream) -> No
     options = [part for key, value in changes.items() for part in ("--set", f"cameras.top.{key}={value}")]
     run = posestream("run", REPOSITORY / "examples" / "deep_pixels.toml", *options, "--seconds", 3, "--json")
     with FrameSubscriber(endpoint, mode="every", timeout_s=60) as frames:
-        published = {frame.header.seq: np.array(frame.pixels) for frame in frames}
+        published = {frame.header.frame_seq: np.array(frame.pixels) for frame in frames}
     folder = Path(run.summary(0)["folder"])
     assert verify_session(folder)["problems"] == []
     details = json.loads((folder / "session.json").read_text())["cameras"]["top"]

@@ -31,7 +31,7 @@ PROTOCOL = Path(__file__).parents[2] / "PROTOCOL.md"
 FRAME = FrameHeader(
     session="5e55",
     camera="top",
-    seq=7,
+    frame_seq=7,
     device_id=65536,
     device_time=None,
     captured_ns=1_000_000_000,
@@ -45,11 +45,11 @@ PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
 POSE = PoseHeader(
     session="5e55",
     camera="top",
-    seq=5,
+    pose_seq=5,
     frame_seq=7,
     device_id=65536,
     device_time=None,
-    keypoints=2,
+    keypoint_count=2,
     batch_size=1,
     captured_ns=1_000_000_000,
     wall_ns=1_700_000_000_000_000_000,
@@ -135,6 +135,10 @@ def test_what_is_encoded_is_decoded() -> None:
     np.testing.assert_array_equal(to_sensor(HELLO.streams[0].sensor, KEYPOINTS[:, :2]), SENSOR_KEYPOINTS)
     assert decode(ENCODED["event"]()) == EVENT
     assert decode(ENCODED["hello"]()) == HELLO
+
+
+def test_labs_programs_still_find_the_number_under_its_name_on_the_wire() -> None:
+    assert (FRAME.seq, POSE.seq) == (FRAME.frame_seq, POSE.pose_seq) == (7, 5)
 
 
 def test_pixels_are_not_copied() -> None:

@@ -31,12 +31,12 @@ class Stream:
 
     def send(self, *seqs: int, camera: str = "top", session: str = "5e55") -> None:
         for seq in seqs:
-            changes = {"seq": seq, "camera": camera, "session": session}
+            changes = {"camera": camera, "session": session}
             if self.kind == "pose":
-                header = msgspec.structs.replace(POSE, frame_seq=seq * 2, **changes)
+                header = msgspec.structs.replace(POSE, pose_seq=seq, frame_seq=seq * 2, **changes)
                 self.publisher.send(encode_pose(header, KEYPOINTS + seq))
             else:
-                self.publisher.send(encode_frame(msgspec.structs.replace(FRAME, **changes), PIXELS))
+                self.publisher.send(encode_frame(msgspec.structs.replace(FRAME, frame_seq=seq, **changes), PIXELS))
 
     def end(self) -> None:
         self.publisher.send(
@@ -58,7 +58,7 @@ def test_every_pose_comes_in_order_until_the_end(context, stream) -> None:
         stream.send(*range(200))
         stream.end()
         received = list(poses)
-        assert [pose.header.seq for pose in received] == list(range(200))
+        assert [pose.header.pose_seq for pose in received] == list(range(200))
         np.testing.assert_array_equal(received[9].keypoints, KEYPOINTS + 9)
         assert poses.hello == HELLO
         assert poses.ended
@@ -87,7 +87,7 @@ def test_a_reader_that_is_too_slow_knows_how_much_it_lost(context) -> None:
             list(poses)
         received = poses.received
         stream.send(5_000)
-        assert next(poses).header.seq == 5_000
+        assert next(poses).header.pose_seq == 5_000
         assert received + 1 + poses.lost["top"] == 5_001
         assert poses.lost["top"] >= publisher.unsent > 0
     publisher.close()
@@ -104,7 +104,7 @@ def test_latest_passes_over_what_is_stale(context, stream) -> None:
             stream.send(*range(sent, sent + 50))
             sent += 50
             while True:
-                seq = next(poses).header.seq
+                seq = next(poses).header.pose_seq
                 taken += 1
                 if seq == sent - 1:
                     return poses.passed_over > 0
@@ -119,10 +119,10 @@ def test_latest_can_be_asked_at_any_time(context, stream) -> None:
         wait_for_reader(stream.publisher, 3)
         assert poses.latest() is None
         stream.send(*range(5))
-        until(lambda: (found := poses.latest()) is not None and found.header.seq == 4)
+        until(lambda: (found := poses.latest()) is not None and found.header.pose_seq == 4)
         again = poses.latest()
         assert again is not None
-        assert again.header.seq == 4
+        assert again.header.pose_seq == 4
 
 
 def test_a_timeout_says_so_and_the_subscriber_lives_on(context, stream) -> None:
@@ -131,7 +131,7 @@ def test_a_timeout_says_so_and_the_subscriber_lives_on(context, stream) -> None:
         with pytest.raises(TimeoutError, match=r"no pose within 0\.2 s"):
             next(poses)
         stream.send(0)
-        assert next(poses).header.seq == 0
+        assert next(poses).header.pose_seq == 0
 
 
 def test_one_camera_can_be_chosen_and_still_hears_the_end(context, stream) -> None:
@@ -180,7 +180,7 @@ def test_a_subscriber_closes_with_async_with(context, stream) -> None:
             await asyncio.to_thread(wait_for_reader, stream.publisher, 3)
             stream.send(*range(3))
             stream.end()
-            return [pose.header.seq async for pose in poses], poses
+            return [pose.header.pose_seq async for pose in poses], poses
 
     seqs, poses = asyncio.run(collect())
     assert seqs == [0, 1, 2]
@@ -198,7 +198,7 @@ def test_poses_can_be_awaited(context, stream) -> None:
                 await asyncio.sleep(0.01)
 
         beating = asyncio.create_task(beat())
-        seqs = [pose.header.seq async for pose in poses]
+        seqs = [pose.header.pose_seq async for pose in poses]
         beating.cancel()
         assert beats > 5  # the event loop went on meanwhile
         return seqs
@@ -232,7 +232,7 @@ def test_damaged_messages_are_counted(context, stream) -> None:
         stream.publisher.send([b"pose/top/", b"\xc1"])
         stream.publisher.send([b"pose/top/"])
         stream.send(0)
-        assert next(poses).header.seq == 0
+        assert next(poses).header.pose_seq == 0
         assert poses.malformed == {"header": 1, "parts": 1}
 
 
@@ -243,7 +243,7 @@ def test_frames_arrive_whole(context) -> None:
         stream.send(0, 1)
         stream.end()
         received = list(frames)
-        assert [frame.header.seq for frame in received] == [0, 1]
+        assert [frame.header.frame_seq for frame in received] == [0, 1]
         np.testing.assert_array_equal(received[1].pixels, PIXELS)
     stream.publisher.close()
 

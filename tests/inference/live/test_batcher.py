@@ -27,7 +27,7 @@ def frame(seq: int, camera: str = "top", height: int = 4, width: int = 6, pixel_
     header = FrameHeader(
         session="s",
         camera=camera,
-        seq=seq,
+        frame_seq=seq,
         device_id=None,
         device_time=None,
         captured_ns=0,
@@ -49,7 +49,7 @@ def batcher(
 
 def seqs(batch: Batch | None) -> list[tuple[str, int]]:
     assert batch is not None
-    return [(waiting.frame.header.camera, waiting.frame.header.seq) for waiting in batch.frames]
+    return [(pending.frame.header.camera, pending.frame.header.frame_seq) for pending in batch.frames]
 
 
 def test_a_full_batch_is_closed_while_the_engine_is_busy() -> None:
@@ -183,7 +183,7 @@ def test_every_frame_comes_out_once_or_is_skipped_once(steps, mode: Mode, size: 
             batch = gatherer.next(IDLE if value else BUSY, 0)
             if batch is not None:
                 assert len(batch.frames) <= size
-                assert len({waiting.frame.pixels.shape for waiting in batch.frames}) == 1
+                assert len({pending.frame.pixels.shape for pending in batch.frames}) == 1
                 for camera, seq in seqs(batch):
                     out[camera].append(seq)
     skipped: dict[str, list[int]] = {camera: [] for camera in out}

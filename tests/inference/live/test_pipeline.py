@@ -1,7 +1,7 @@
 """Receiver, batcher, engine thread and pose publisher over real sockets, with an engine that can be told what to do."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from posestream.inference.engine import Precision
 from posestream.inference.engines.guarded import GuardedEngine, engine_guard
+from posestream.inference.filters.chain import FilterChain, PoseFilter
 from posestream.inference.live.batcher import Batcher, Mode
 from posestream.inference.live.pipeline import Pipeline
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
+from posestream.inference.pose import FramePose
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import (
     END,
@@ -65,8 +67,32 @@ class ToldEngine:
         return self.poses(frames[:, 0, 0, 0])
 
 
+class OneBehind:
+    """Gives each pose when the next one has come; fails at the frame that it is told to."""
+
+    fail_at = 10**9
+
+    def __init__(self) -> None:
+        self._held: list[FramePose] = []
+
+    def push(self, pose: FramePose) -> Iterable[FramePose]:
+        if pose.frame.frame_seq == self.fail_at:
+            raise RuntimeError("the filter broke")
+        held, self._held = self._held, [pose]
+        return held
+
+    def flush(self) -> Iterable[FramePose]:
+        return self._held
+
+
+class FailingFilter(OneBehind):
+    fail_at = 5
+
+
 class Rig:
-    def __init__(self, context: zmq.Context[Any], mode: Mode, batch_size: int) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], mode: Mode, batch_size: int, filters: Mapping[str, Callable[[], PoseFilter]]
+    ) -> None:
         self.camera = Publisher(context, local_endpoint("frames"), queue_bytes=2**22, message_bytes=24)
         info = msgspec.structs.replace(INFO, endpoint=self.camera.endpoint)
         self.batcher = Batcher(mode, batch_size, 10**12, 10**6)
@@ -88,6 +114,7 @@ class Rig:
             self.receiver,
             self.publisher,
             {},
+            FilterChain(filters),
         )
         self.reader = subscriber(
             context, [self.publisher.endpoint], ["pose/", "event/", "hello/"], queue_bytes=10**7, message_bytes=10**3
@@ -106,7 +133,7 @@ class Rig:
             header = FrameHeader(
                 session=session,
                 camera="top",
-                seq=seq,
+                frame_seq=seq,
                 device_id=None,
                 device_time=None,
                 captured_ns=monotonic_ns(),
@@ -156,8 +183,8 @@ class Rig:
 def rigs(context: zmq.Context) -> Iterator:
     made: list[Rig] = []
 
-    def make(mode: Mode = "every-frame", batch_size: int = 4) -> Rig:
-        made.append(Rig(context, mode, batch_size))
+    def make(mode: Mode = "every-frame", batch_size: int = 4, **filters: Callable[[], PoseFilter]) -> Rig:
+        made.append(Rig(context, mode, batch_size, filters))
         return made[-1]
 
     yield make
@@ -261,3 +288,30 @@ def test_an_engine_that_is_slower_than_the_end_of_a_run_is_left_behind(rigs, mon
     assert (posed, sorted(skipped.pop("stopped")), skipped) == ([], list(range(7)), {})
     assert rig.pipeline.error is None
     rig.engine.go.set()
+
+
+def test_a_filter_that_holds_poses_back_delays_none_of_the_networks_own(rigs) -> None:
+    rig = rigs(batch_size=1, behind=OneBehind, further=OneBehind)
+    rig.pipeline.start()
+    rig.send(*range(6))
+    rig.end(6)
+    until(lambda: rig.pipeline.drained)
+    posed, skipped = rig.fates()
+    assert posed == [0, 1, 2, 0, 3, 1, 4, 2, 5, 3, 4, 5]
+    assert skipped == {}
+    assert rig.publisher.published == {"top": 12}
+
+
+def test_a_filter_that_fails_ends_the_run_and_costs_no_frame_its_pose(rigs) -> None:
+    rig = rigs(behind=FailingFilter)
+    rig.engine.go.clear()
+    rig.pipeline.start()
+    rig.send(*range(20))
+    until(lambda: rig.receiver.received["top"] == 20)
+    rig.engine.go.set()
+    until(lambda: rig.pipeline.error is not None)
+    assert str(rig.pipeline.error) == "the filter broke"
+    posed, skipped = rig.fates()
+    explained = [*posed, *(seq for run in skipped.values() for seq in run)]
+    assert set(explained) == set(range(20))
+    assert explained.count(4) == 2  # what was held back when the filter failed still goes out

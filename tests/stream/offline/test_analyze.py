@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posestream.inference.windows.following import FollowSettings
+from posestream.inference.windows.crop_window import CropWindowSettings
 from posestream.inference.windows.framing import Framing, Region
 from posestream.stream.offline.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
 from posestream.stream.offline.partial_poses import PartialPoses
@@ -258,8 +258,8 @@ def test_rows_that_a_crash_cut_short_are_left_out(tmp_path: Path) -> None:
 
 def test_a_following_window_in_which_no_animal_is(analyze, video: Path, tmp_path: Path) -> None:
     """Whole frames are asked, and give what they give without a window."""
-    follow = FollowSettings(sides=(64,), margin_px=8, threshold=1.0)
-    result = analyze(video, output=tmp_path / "window", follow=follow)["videos"][0]
+    crop_window = CropWindowSettings(sides=(64,), margin_px=8, threshold=1.0)
+    result = analyze(video, output=tmp_path / "window", crop_window=crop_window)["videos"][0]
     assert result["follow"] == {"windows": 0, "whole": FRAMES, "checks": 0, "disagreed": 0}
     analyze(video)
     np.testing.assert_allclose(table_of(tmp_path / "window" / "clip.mp4"), table_of(video), atol=1e-3)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FollowSettings", "Follower", "Window"]
+__all__ = ["CropWindow", "CropWindowFollower", "CropWindowSettings"]
 
 STRIDE = 16
 """Pixels between cells of the network's features: windows begin at multiples of it."""
@@ -28,7 +28,7 @@ Pose = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowSettings:
+class CropWindowSettings:
     """How the window follows.
 
     Raises
@@ -56,7 +56,7 @@ class FollowSettings:
 
 
 @dataclass(frozen=True)
-class Window:
+class CropWindow:
     """A part of the frame."""
 
     x: int
@@ -75,8 +75,8 @@ class Window:
         return pose + np.array([self.x, self.y, 0], np.float32)
 
 
-class Follower:
-    """Follows one animal in one camera's frames; it decides, and who calls it asks the network.
+class CropWindowFollower:
+    """Follows one animal in one camera's frames: it decides where to look, its caller runs the network.
 
     For each frame: `window` says where to look, None meaning the whole frame. A pose from a window counts where
     `trusts` says so, and otherwise runs on the whole frame. `take` is told the pose that counts.
@@ -89,7 +89,7 @@ class Follower:
         Of the frames, pixels.
     """
 
-    def __init__(self, settings: FollowSettings, width: int, height: int) -> None:
+    def __init__(self, settings: CropWindowSettings, width: int, height: int) -> None:
         self.settings = settings
         self._frame = np.array([width, height])
         self.sizes = [
@@ -109,10 +109,10 @@ class Follower:
 
     @property
     def check_due(self) -> bool:
-        """Whether the next frame is to be asked as a whole, whatever a window says."""
+        """Whether the network is to run on the whole next frame, whatever a window says."""
         return self.before_check == 0
 
-    def window(self, ahead: float = 1.0) -> Window | None:
+    def window(self, ahead: float = 1.0) -> CropWindow | None:
         """Say where the animal is expected.
 
         Parameters
@@ -122,7 +122,7 @@ class Follower:
 
         Returns
         -------
-        Window or None
+        CropWindow or None
             None: the whole frame, as the animal is lost or fits into no window.
         """
         if self._last is None:
@@ -135,9 +135,9 @@ class Follower:
             return None
         corner = (low + high) / 2 + self._velocity * min(ahead, LONGEST_AHEAD) - np.array(size) / 2
         x, y = np.clip((corner / STRIDE).round(), 0, (self._frame - size) / STRIDE).astype(int).tolist()
-        return Window(x * STRIDE, y * STRIDE, *size)
+        return CropWindow(x * STRIDE, y * STRIDE, *size)
 
-    def trusts(self, window: Window, pose: Pose) -> bool:
+    def trusts(self, window: CropWindow, pose: Pose) -> bool:
         """Say whether a pose from a window, (K, 3) in pixels of the frame, is what the whole frame would say."""
         confident = self._confident(pose)
         if not confident.any() or (self._last is not None and (self._confident(self._last) & ~confident).any()):

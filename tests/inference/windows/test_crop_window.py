@@ -15,12 +15,12 @@ from posestream.inference.engines.tensorflow_engine import TensorFlowEngine
 from posestream.inference.errors import ModelError
 from posestream.inference.networks.network import build_network
 from posestream.inference.offline.video_reader import VideoReader
-from posestream.inference.windows.following import Follower, FollowSettings, Window
-from posestream.inference.windows.windowed_run import WindowedRun
+from posestream.inference.windows.crop_window import CropWindow, CropWindowFollower, CropWindowSettings
+from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.stream.wire.messages import PixelFormat
 
 WIDTH, HEIGHT = 640, 480
-SETTINGS = FollowSettings(sides=(192,), margin_px=48, threshold=0.6, check_every=1000)
+SETTINGS = CropWindowSettings(sides=(192,), margin_px=48, threshold=0.6, check_every=1000)
 
 
 def pose(*points: tuple[float, float, float]) -> NDArray[np.float32]:
@@ -34,7 +34,7 @@ def pose(*points: tuple[float, float, float]) -> NDArray[np.float32]:
     ahead=st.floats(0, 64),
 )
 def test_windows_lie_within_the_frame_at_multiples_of_16(x, y, step, ahead) -> None:
-    follower = Follower(SETTINGS, WIDTH, HEIGHT)
+    follower = CropWindowFollower(SETTINGS, WIDTH, HEIGHT)
     follower.take(pose((x, y, 0.9)), whole=True)
     follower.take(pose((x + step[0], y + step[1], 0.9)), whole=False)
     window = follower.window(ahead)
@@ -47,7 +47,7 @@ def test_windows_lie_within_the_frame_at_multiples_of_16(x, y, step, ahead) -> N
 
 @given(x=st.floats(0, WIDTH), y=st.floats(0, HEIGHT), box=st.floats(0, 140))
 def test_an_animal_that_stays_is_trusted_in_its_window(x: float, y: float, box: float) -> None:
-    follower = Follower(FollowSettings(sides=(256, 160), margin_px=48), WIDTH, HEIGHT)
+    follower = CropWindowFollower(CropWindowSettings(sides=(256, 160), margin_px=48), WIDTH, HEIGHT)
     whole = pose((x, y, 0.9), (min(x + box, WIDTH), y, 0.9), (0, 0, 0.1))
     follower.take(whole, whole=True)
     window = follower.window()
@@ -59,7 +59,7 @@ def test_an_animal_that_stays_is_trusted_in_its_window(x: float, y: float, box: 
 @pytest.mark.parametrize(("width", "height"), [(640, 478), (653, 481), (300, 270)])
 @pytest.mark.parametrize("corner", [0, 1])
 def test_windows_reach_the_edges_of_any_frame(width: int, height: int, corner: int) -> None:
-    follower = Follower(FollowSettings(sides=(256,)), width, height)
+    follower = CropWindowFollower(CropWindowSettings(sides=(256,)), width, height)
     animal = pose((corner * (width - 1), corner * (height - 1), 0.9))
     follower.take(animal, whole=True)
     window = follower.window()
@@ -72,7 +72,7 @@ def test_windows_reach_the_edges_of_any_frame(width: int, height: int, corner: i
 
 
 def test_it_goes_where_the_animal_goes() -> None:
-    follower = Follower(SETTINGS, WIDTH, HEIGHT)
+    follower = CropWindowFollower(SETTINGS, WIDTH, HEIGHT)
     for number in range(20):
         follower.take(pose((100 + 10 * number, 240, 0.9)), whole=number == 0)
     for ahead in (1, 8):
@@ -83,21 +83,21 @@ def test_it_goes_where_the_animal_goes() -> None:
 
 
 def test_when_a_window_is_not_trusted() -> None:
-    follower = Follower(SETTINGS, WIDTH, HEIGHT)
+    follower = CropWindowFollower(SETTINGS, WIDTH, HEIGHT)
     follower.take(pose((300, 200, 0.9), (320, 210, 0.5)), whole=True)
-    window = Window(208, 112, 192, 192)
+    window = CropWindow(208, 112, 192, 192)
     assert follower.trusts(window, pose((300, 200, 0.9), (320, 210, 0.5)))
     assert follower.trusts(window, pose((300, 200, 0.9), (0, 0, 0.5)))  # nobody expects the second
     assert not follower.trusts(window, pose((300, 200, 0.5), (320, 210, 0.9)))  # the first fell
     assert not follower.trusts(window, pose((208 + 47, 200, 0.9), (320, 210, 0.5)))
     assert not follower.trusts(window, pose((300, 112 + 192 - 47, 0.9), (320, 210, 0.5)))
     assert not follower.trusts(window, pose((300, 200, 0.9), (208 + 150, 210, 0.9)))
-    edge = Window(WIDTH - 192, 0, 192, 192)
+    edge = CropWindow(WIDTH - 192, 0, 192, 192)
     assert follower.trusts(edge, pose((WIDTH - 2, 3, 0.9), (0, 0, 0.5)))  # the window's edge is the frame's
 
 
 def test_no_window_for_what_is_lost_or_large() -> None:
-    follower = Follower(SETTINGS, WIDTH, HEIGHT)
+    follower = CropWindowFollower(SETTINGS, WIDTH, HEIGHT)
     assert follower.window() is None
     follower.take(pose((300, 200, 0.9), (420, 200, 0.9)), whole=True)
     assert follower.window() is None
@@ -105,7 +105,7 @@ def test_no_window_for_what_is_lost_or_large() -> None:
     assert follower.window() is not None
     follower.take(pose((300, 200, 0.1), (420, 200, 0.5)), whole=True)
     assert follower.window() is None
-    small = Follower(SETTINGS, WIDTH, 100)
+    small = CropWindowFollower(SETTINGS, WIDTH, 100)
     small.take(pose((300, 50, 0.9)), whole=True)
     assert small.window() is None
 
@@ -113,7 +113,7 @@ def test_no_window_for_what_is_lost_or_large() -> None:
 @pytest.mark.parametrize(("side", "margin", "says"), [(100, 10, "multiple of 32"), (32, 4, "64"), (96, 48, "no room")])
 def test_settings_that_can_not_be(side: int, margin: int, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        FollowSettings(sides=(side,), margin_px=margin)
+        CropWindowSettings(sides=(side,), margin_px=margin)
 
 
 class SpotEngine:
@@ -148,12 +148,12 @@ def spots(places: Iterable[tuple[int, int]], brightness: Iterable[int] | None = 
 
 
 def follow(
-    frames: NDArray[np.uint8], batch: int, settings: FollowSettings = SETTINGS
-) -> tuple[WindowedRun, SpotEngine]:
+    frames: NDArray[np.uint8], batch: int, settings: CropWindowSettings = SETTINGS
+) -> tuple[CropWindowRun, SpotEngine]:
     """Run frames, and see that every pose is that of the whole frame."""
     engine = SpotEngine()
     assert isinstance(engine, Engine)
-    run = WindowedRun(engine, settings, WIDTH, HEIGHT, batch)
+    run = CropWindowRun(engine, settings, WIDTH, HEIGHT, batch)
     poses = np.concatenate([run.run(frames[at : at + batch], "gray8") for at in range(0, len(frames), batch)])
     whole = SpotEngine()
     whole.prepare(HEIGHT, WIDTH, "gray8", [len(frames)])
@@ -186,13 +186,13 @@ def test_an_animal_that_is_gone_is_looked_for_in_growing_batches() -> None:
 
 def test_every_so_often_a_whole_frame() -> None:
     frames = spots([(100, 100)] * 40)
-    run, _ = follow(frames, 8, FollowSettings(sides=(192,), margin_px=48, check_every=10))
+    run, _ = follow(frames, 8, CropWindowSettings(sides=(192,), margin_px=48, check_every=10))
     assert (run.counts.windows, run.counts.whole, run.counts.checks, run.counts.disagreed) == (36, 4, 3, 0)
     frames[:, 100, 100] = 200
     frames[:10, 400, 600] = 0
     frames[15:, 400, 600] = 255  # no window sees this
     engine = SpotEngine()
-    run = WindowedRun(engine, FollowSettings(sides=(192,), margin_px=48, check_every=10), WIDTH, HEIGHT, 40)
+    run = CropWindowRun(engine, CropWindowSettings(sides=(192,), margin_px=48, check_every=10), WIDTH, HEIGHT, 40)
     poses = run.run(frames, "gray8")
     assert (poses[:20, 0, 0] == 100).all()
     assert (poses[20:, 0, 0] == 600).all()
@@ -205,7 +205,7 @@ def test_each_camera_has_a_window_of_its_own_and_their_windows_are_asked_togethe
     origins = [(name, number) for number in range(40) for name in paths]
     frames = spots(paths[name][number] for name, number in origins)
     engine = SpotEngine()
-    run = WindowedRun(engine, SETTINGS, WIDTH, HEIGHT, batch)
+    run = CropWindowRun(engine, SETTINGS, WIDTH, HEIGHT, batch)
     parts = range(0, len(origins), batch)
     poses = np.concatenate([run.run(list(frames[at : at + batch]), "gray8", origins[at : at + batch]) for at in parts])
     expected = [paths[name][number] for name, number in origins]
@@ -220,7 +220,7 @@ def test_each_camera_has_a_window_of_its_own_and_their_windows_are_asked_togethe
 def test_frames_that_were_left_out_count_for_where_the_animal_is_by_now() -> None:
     numbers = range(0, 90, 3)
     frames = spots((60 + 6 * number, 240) for number in numbers)
-    run = WindowedRun(SpotEngine(), SETTINGS, WIDTH, HEIGHT, 1)
+    run = CropWindowRun(SpotEngine(), SETTINGS, WIDTH, HEIGHT, 1)
     for index, number in enumerate(numbers):
         found = run.run(frames[index : index + 1], "gray8", [("top", number)])
         assert found[0, 0, 0] == 60 + 6 * number
@@ -229,7 +229,7 @@ def test_frames_that_were_left_out_count_for_where_the_animal_is_by_now() -> Non
 
 def test_what_was_prepared_is_not_prepared_again() -> None:
     engine = SpotEngine()
-    run = WindowedRun(engine, SETTINGS, WIDTH, HEIGHT, 4)
+    run = CropWindowRun(engine, SETTINGS, WIDTH, HEIGHT, 4)
     run.prepare("gray8")
     assert engine.prepared == {(HEIGHT, WIDTH): 4, (192, 192): 4}
     engine.prepare = None  # type: ignore[assignment]
@@ -243,22 +243,22 @@ def test_a_network_answers_alike_for_windows_and_only_for_them(bundle, rng, rest
     frame = rng.integers(0, 256, (21, 21, 1), np.uint8).repeat(16, 0).repeat(16, 1)[:side, :side]
     network = build_network(bundle, pixel_format="gray8", decode=False)
 
-    def middle(window: Window) -> NDArray[np.float32]:
+    def middle(window: CropWindow) -> NDArray[np.float32]:
         """Part map round the frame's middle, (160, 160), as a window of it gives it."""
         maps = np.asarray(network(np.ascontiguousarray(window.cut(frame)[None]))[0])[0]
         row, column = (160 - window.y) // 8, (160 - window.x) // 8
         return np.asarray(maps[row - 1 : row + 1, column - 1 : column + 1])
 
-    follower = Follower(FollowSettings(sides=(224,)), side, side)
+    follower = CropWindowFollower(CropWindowSettings(sides=(224,)), side, side)
     follower.take(pose((160, 160, 0.9)), whole=True)
     window = follower.window()
     assert window is not None
-    whole = middle(Window(0, 0, side, side))
+    whole = middle(CropWindow(0, 0, side, side))
     alike = np.abs(middle(window) - whole).max()
-    shifted = np.abs(middle(Window(window.x + 8, window.y + 8, window.width, window.height)) - whole).max()
+    shifted = np.abs(middle(CropWindow(window.x + 8, window.y + 8, window.width, window.height)) - whole).max()
     assert alike < 0.1 * shifted
     if rest == 2:  # the first pool begins a pixel earlier than in a window whose sides are multiples of 16
-        assert alike < 0.2 * np.abs(middle(Window(window.x, window.y, 224, 224)) - whole).max()
+        assert alike < 0.2 * np.abs(middle(CropWindow(window.x, window.y, 224, 224)) - whole).max()
 
 
 def test_the_windows_of_the_clip_agree_with_whole_frames(openfield_clip: Path, lmtracker_folder: Path) -> None:
@@ -270,7 +270,7 @@ def test_the_windows_of_the_clip_agree_with_whole_frames(openfield_clip: Path, l
         frames = np.stack([pixels.copy() for _, pixels in islice(reader.frames(), 100, 105)])
     engine.prepare(HEIGHT, WIDTH, "gray8", [5])
     whole = engine.run(frames, "gray8")
-    run = WindowedRun(engine, FollowSettings(), WIDTH, HEIGHT, 5)
+    run = CropWindowRun(engine, CropWindowSettings(), WIDTH, HEIGHT, 5)
     found = run.run(frames, "gray8")
     confident = whole[:, 0, 2] >= 0.6
     assert confident.any()
