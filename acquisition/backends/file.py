@@ -1,7 +1,7 @@
 """A recorded video as a camera: at its own pace, at another, or as fast as inference takes it.
 
 Nothing of a file is lost: a frame that was read late comes late. The pixels are those that OpenCV's `VideoCapture`
-gives, which DeepLabCut reads with; the tests compare them.
+gives, which DeepLabCut reads with, upright where the file says how it was held; the tests compare them.
 """
 
 import time
@@ -16,7 +16,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import decode_packets, open_video, upright, upright_size, why_unreadable
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
 
@@ -115,9 +115,10 @@ class FileCamera:
         pixel_format = options.pixel_format
         if pixel_format == "auto":
             pixel_format = "gray8" if frame.format.name.startswith("gray") else "rgb24"
+        width, height = upright_size(frame)
         self._format = CameraFormat(
-            height=frame.height,
-            width=frame.width,
+            height=height,
+            width=width,
             pixel_format=pixel_format,
             rate_hz=self._rate_hz,
             tick_ns=None if stream.time_base is None else float(stream.time_base * 1_000_000_000),
@@ -252,23 +253,25 @@ class FileCamera:
         assert self._container is not None  # noqa: S101 - for the type checker
         number = 0
         try:
-            for packet in self._container.demux(stream):
-                for frame in packet.decode():
+            for _, frames, why in decode_packets(self._container, stream):
+                if why:
+                    raise CameraError(f"{self._settings.path}: frame {number} can't be decoded ({why})")
+                for frame in frames:
                     if frame.is_corrupt:
                         raise CameraError(f"{self._settings.path}: frame {number} is damaged")
                     self._check_size(frame, number)
                     yield frame
                     number += 1
         except av.FFmpegError as error:
-            raise CameraError(f"{self._settings.path}: frame {number} can't be decoded ({error.strerror})") from error
+            raise CameraError(f"{self._settings.path}: frame {number} can't be read ({error.strerror})") from error
         if number == 0:
             raise CameraError(f"{self._settings.path}: has no frame that can be decoded")
 
     def _check_size(self, frame: av.VideoFrame, number: int) -> None:
-        expected = self._format
-        if expected is not None and (frame.width, frame.height) != (expected.width, expected.height):
+        expected, (width, height) = self._format, upright_size(frame)
+        if expected is not None and (width, height) != (expected.width, expected.height):
             raise CameraError(
-                f"{self._settings.path}: frame {number} is {frame.width}x{frame.height}, "
+                f"{self._settings.path}: frame {number} is {width}x{height}, "
                 f"those before were {expected.width}x{expected.height}"
             )
 
@@ -285,9 +288,9 @@ class FileCamera:
 def convert(
     frame: av.VideoFrame, reformatter: VideoReformatter, camera_format: CameraFormat, out: NDArray[np.uint8]
 ) -> None:
-    """Put a decoded frame into `out`, (height, width, channels) uint8, in the camera's pixel format."""
+    """Put a decoded frame, upright, into `out`, (height, width, channels) uint8, in the camera's pixel format."""
     # Bicubic is what OpenCV converts with: with it, the pixels are equal to the last bit
     converted = reformatter.reformat(
         frame, format=PYAV_FORMATS[camera_format.pixel_format], interpolation=Interpolation.BICUBIC
     )
-    np.copyto(out, converted.to_ndarray().reshape(camera_format.shape))
+    np.copyto(out, upright(frame, converted.to_ndarray()).reshape(camera_format.shape))
