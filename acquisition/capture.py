@@ -11,7 +11,7 @@ from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Cap
 from posestream.acquisition.depth import EightBits
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.outage import Outage
-from posestream.acquisition.pace import PoseFollower
+from posestream.acquisition.pace import InferencePacing
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper, Loss, Stamped
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns, wall_offset_ns
@@ -48,7 +48,7 @@ LOST_QUEUE_NS = 1_000_000_000
 
 
 class CaptureThread:
-    """Greets readers from the beginning; reads the camera from `begin` until `end`.
+    """Greets subscribers from the beginning; reads the camera from `begin` until `end`.
 
     The thread owns the camera and the publisher's socket from here on.
 
@@ -93,7 +93,7 @@ class CaptureThread:
         self._info, self._session, self._silent_ns = info, session, round(silent_s * 1e9)
         self._eight_bits = EightBits(camera_format) if camera_format.bits > 8 else None
         self._recorder: Recorder | None = None
-        self._follower: PoseFollower | None = None
+        self._pacing: InferencePacing | None = None
         self._begun, self._stopping = threading.Event(), threading.Event()
         self._reconnect_s = reconnect_s
         self._outage: Outage | None = None
@@ -131,9 +131,9 @@ class CaptureThread:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
-    def begin(self, recorder: Recorder, follower: PoseFollower | None) -> None:
-        """Start the camera; frames go to the recorder, at the pace of the follower where there is one."""
-        self._recorder, self._follower = recorder, follower
+    def begin(self, recorder: Recorder, pacing: InferencePacing | None) -> None:
+        """Start the camera; frames go to the recorder, at the pace of inference where `pacing` is given."""
+        self._recorder, self._pacing = recorder, pacing
         self._begun.set()
 
     def end(self) -> None:
@@ -165,7 +165,7 @@ class CaptureThread:
     @property
     def malformed(self) -> int:
         """Messages of the pose stream dropped because the protocol does not allow them."""
-        return self._follower.malformed if self._follower is not None else 0
+        return self._pacing.malformed if self._pacing is not None else 0
 
     def _run(self) -> None:
         try:
@@ -204,8 +204,8 @@ class CaptureThread:
             self._recorder.end_of_stream()
         self._tell_queue()
         self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
-        if self._follower is not None:
-            self._follower.close()
+        if self._pacing is not None:
+            self._pacing.close()
 
     def _capture(self, recorder: Recorder) -> None:
         self._heard_ns = self._quiet_ns = monotonic_ns()
@@ -214,7 +214,7 @@ class CaptureThread:
         while not self._stopping.is_set():
             self._greet()
             self._note_lag(lag, recorder.waiting_ms)
-            if self._follower is not None and not self._may_go_on(self._follower, recorder):
+            if self._pacing is not None and not self._may_go_on(self._pacing, recorder):
                 continue
             if self._outage is not None and not self._found(self._outage):
                 self._stopping.wait(AWAY_S)
@@ -231,12 +231,12 @@ class CaptureThread:
             # The recorder and the socket hold on to the frame's memory for as long as they need it.
             out = np.empty(self._format.shape, self._format.dtype)
 
-    def _may_go_on(self, follower: PoseFollower, recorder: Recorder) -> bool:
+    def _may_go_on(self, pacing: InferencePacing, recorder: Recorder) -> bool:
         """Whether a camera that can wait need not wait, for inference or the encoder."""
         if recorder.half_full:
             self._stopping.wait(AWAY_S)
             return False
-        return follower.wait(self.captured, READ_S)
+        return pacing.wait(self.captured, READ_S)
 
     def _note_lag(self, lag: EncoderLag, waiting_ms: int) -> None:
         if text := lag.look(monotonic_ns(), waiting_ms):
@@ -294,7 +294,7 @@ class CaptureThread:
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
-            seq=frame.seq,
+            seq=frame.frame_seq,
             device_id=frame.device_id,
             device_time=frame.capture.device_time,
             captured_ns=frame.captured_ns,
@@ -312,19 +312,19 @@ class CaptureThread:
             self._judge_rate()
 
     def _tell_losses(self, frame: Stamped, kept: bool, *, clock_restarted: bool) -> None:
-        name, seq = self._info.camera, frame.seq
+        name, frame_seq = self._info.camera, frame.frame_seq
         self._tell_lost(frame.losses)
         if frame.found:
             self.lost_camera -= 1
-            text = f"camera {name}: frame {seq} came after it was counted as lost"
-            self._tell("info", FOUND, text, seq=seq)
+            text = f"camera {name}: frame {frame_seq} came after it was counted as lost"
+            self._tell("info", FOUND, text, seq=frame_seq)
         if clock_restarted:
-            self._tell("warning", "device-clock", f"camera {name}, frame {seq}: {frame.note}", seq=seq)
+            self._tell("warning", "device-clock", f"camera {name}, frame {frame_seq}: {frame.note}", seq=frame_seq)
         elif frame.id_note:
-            self._tell("warning", "device-id", f"camera {name}, frame {seq}: {frame.id_note}", seq=seq)
+            self._tell("warning", "device-id", f"camera {name}, frame {frame_seq}: {frame.id_note}", seq=frame_seq)
         if not kept:
             self._no_room += 1
-            self._last_lost_seq = seq
+            self._last_lost_seq = frame_seq
         if monotonic_ns() - self._told_queue_ns > LOST_QUEUE_NS:
             self._tell_queue()
 
@@ -332,7 +332,7 @@ class CaptureThread:
         for lost in losses:
             self.lost_camera += lost.count
             why = f": {lost.why}" if lost.why else ""
-            text = f"camera {self._info.camera} lost {lost.count} frames before frame {lost.seq}{why}"
+            text = f"camera {self._info.camera} lost {lost.count} frames before frame {lost.frame_seq}{why}"
             ids = {"first_id": lost.first_id, "last_id": lost.last_id}
             self._tell("warning", "lost-camera", text, count=lost.count, **ids)
 

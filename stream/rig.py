@@ -201,7 +201,7 @@ class CameraTable(BaseModel):
     reconnect_s: Annotated[float, Field(ge=0)] = 60.0
     """Seconds for which a camera that was lost is looked for before the run ends; 0: it ends at once."""
     publish_queue_mib: MiB = 64
-    """MiB of raw frames that may wait for one reader."""
+    """MiB of raw frames that may wait for one subscriber."""
     cpus: Cpus | None = None
     """Numbers of the cores that the camera's process is kept to (Linux and Windows); by default the system chooses."""
     recording: dict[str, Any] = {}

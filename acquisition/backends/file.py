@@ -48,7 +48,7 @@ class _Decoded(NamedTuple):
     """A decoded frame that waits for its time."""
 
     frame: av.VideoFrame
-    number: int
+    device_id: int
     """Number of the frame in the video, going on over loops."""
     device_time: int | None
     """Ticks of the stream, going on over loops."""
@@ -183,7 +183,7 @@ class FileCamera:
             captured_ns = due_ns
         capture = Capture(
             captured_ns=captured_ns,
-            device_id=self._next.number,
+            device_id=self._next.device_id,
             device_time=self._next.device_time,
             presentation_ns=self._next.presentation_ns,
         )
@@ -208,23 +208,23 @@ class FileCamera:
             first_pts: int | None = None
             shown_ns: float | None = None
             count = 0
-            for number, frame in enumerate(self._frames(stream)):
-                count = number + 1
-                if number < options.start:
+            for frame_seq, frame in enumerate(self._frames(stream)):
+                count = frame_seq + 1
+                if frame_seq < options.start:
                     continue
                 if first_pts is None:
                     first_pts = frame.pts
                 following_ns = 0.0 if shown_ns is None else shown_ns + 1e9 / rate_hz
                 at_ns = following_ns
                 if not isinstance(options.pace, str):
-                    at_ns = (number - options.start) * 1e9 / rate_hz
+                    at_ns = (frame_seq - options.start) * 1e9 / rate_hz
                 elif frame.pts is not None and first_pts is not None and tick_ns is not None:
                     own_ns = (frame.pts - first_pts) * tick_ns
                     # A time that does not come after the one before is none; the frame then follows at the usual rate
                     at_ns = own_ns if shown_ns is None or own_ns > shown_ns else following_ns
                 shown_ns = at_ns
                 device_time = None if frame.pts is None else frame.pts + ticks
-                yield _Decoded(frame, first_index + number, device_time, start_ns + round(at_ns))
+                yield _Decoded(frame, first_index + frame_seq, device_time, start_ns + round(at_ns))
                 delivered += 1
                 if delivered == options.frames:
                     return
@@ -251,27 +251,27 @@ class FileCamera:
 
     def _frames(self, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         assert self._container is not None  # noqa: S101 - for the type checker
-        number = 0
+        frame_seq = 0
         try:
             for _, frames, why in decode_packets(self._container, stream):
                 if why:
-                    raise CameraError(f"{self._settings.path}: frame {number} can't be decoded ({why})")
+                    raise CameraError(f"{self._settings.path}: frame {frame_seq} can't be decoded ({why})")
                 for frame in frames:
                     if frame.is_corrupt:
-                        raise CameraError(f"{self._settings.path}: frame {number} is damaged")
-                    self._check_size(frame, number)
+                        raise CameraError(f"{self._settings.path}: frame {frame_seq} is damaged")
+                    self._check_size(frame, frame_seq)
                     yield frame
-                    number += 1
+                    frame_seq += 1
         except av.FFmpegError as error:
-            raise CameraError(f"{self._settings.path}: frame {number} can't be read ({error.strerror})") from error
-        if number == 0:
+            raise CameraError(f"{self._settings.path}: frame {frame_seq} can't be read ({error.strerror})") from error
+        if frame_seq == 0:
             raise CameraError(f"{self._settings.path}: has no frame that can be decoded")
 
-    def _check_size(self, frame: av.VideoFrame, number: int) -> None:
+    def _check_size(self, frame: av.VideoFrame, frame_seq: int) -> None:
         expected, (width, height) = self._format, upright_size(frame)
         if expected is not None and (width, height) != (expected.width, expected.height):
             raise CameraError(
-                f"{self._settings.path}: frame {number} is {width}x{height}, "
+                f"{self._settings.path}: frame {frame_seq} is {width}x{height}, "
                 f"those before were {expected.width}x{expected.height}"
             )
 

@@ -223,7 +223,7 @@ class LibavCamera:
                 f"{self._name}: changed its size from {self._format.width}x{self._format.height} to {width}x{height}"
             )
         convert(frame, self._reformatter, self._format, out)
-        return Capture(captured_ns=decoded.arrived_ns, device_id=decoded.number, device_time=decoded.ticks)
+        return Capture(captured_ns=decoded.arrived_ns, device_id=decoded.device_id, device_time=decoded.ticks)
 
     def stop(self) -> None:
         """End the thread and disconnect; where the stream has stalled, that takes `lost_s`."""

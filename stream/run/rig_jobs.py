@@ -11,7 +11,7 @@ from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["camera_job", "inference_job"]
 
-WINDOW_BATCHES = 3
+CREDIT_BATCHES = 3
 """How many batches a camera that waits for inference may be ahead: one in the engine, one after it, one on its way."""
 
 
@@ -50,7 +50,7 @@ def camera_job(rig: Rig, name: str, rig_folder: Path, session: str, folder: str)
         timeout_s=table.timeout_s,
         reconnect_s=table.reconnect_s,
         cpus=tuple(table.cpus or ()),
-        window=WINDOW_BATCHES * (rig.inference.batch_size if rig.inference is not None else 1),
+        credit=CREDIT_BATCHES * (rig.inference.batch_size if rig.inference is not None else 1),
     )
 
 

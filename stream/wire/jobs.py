@@ -113,12 +113,12 @@ class CameraJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=
     stop_free_bytes: int = 512 * 2**20
     """Free space below which a run is ended, so that the files can be closed."""
     publish_queue_bytes: int = 64 * 2**20
-    """Bytes of raw frames that may wait for one reader."""
+    """Bytes of raw frames that may wait for one subscriber."""
     timeout_s: float = 5.0
     """Seconds without a frame after which the camera is said to be silent."""
     reconnect_s: float = 60.0
     """Seconds for which a camera that was lost is looked for; 0: the run ends at once."""
-    window: int = 16
+    credit: int = msgspec.field(default=16, name="window")
     """Frames that may be on their way through inference, for a camera that waits for it."""
     cpus: tuple[int, ...] = ()
     """Cores that the process is kept to; none: the system chooses."""

@@ -1,7 +1,7 @@
 """Sockets of the frame stream and the pose stream: one publisher, any number of subscribers.
 
-The publisher never waits for a reader. `XPUB_NODROP` makes libzmq say so (`EAGAIN`) when some reader's queue is
-full; the message is then counted as unsent and sent once more the lossy way, so that the readers that keep up still
+The publisher never waits for a subscriber. `XPUB_NODROP` makes libzmq say so (`EAGAIN`) when some subscriber's queue is
+full; the message is then counted as unsent and sent once more the lossy way, so that the subscribers that keep up still
 get it. (`docs/decisions/0002` says what this count can't see.) `CONFLATE` is not used: it keeps one part only of a
 multipart message.
 """
@@ -50,7 +50,7 @@ CURVE_BYTES = 33
 """What encryption adds to each part on its way, which a limit on parts counts: the word MESSAGE with its length (8), a
 nonce (8), the authenticator (16) and flags (1). CurveZMQ, RFC 26; measured with libzmq 4.3.5."""
 RECONNECT_S = 0.2
-"""Seconds after which a reader that waits for its publisher tries again, at the latest."""
+"""Seconds after which a subscriber that waits for its publisher tries again, at the latest."""
 CONNECT_MS = 3_000
 """After this an attempt to connect that nobody answers is given up and made anew. Without it the system decides, which
 waits for minutes where a firewall drops packets, and then misses a publisher that has long been there."""
@@ -306,7 +306,7 @@ class Publisher:
     endpoint
         Address to bind.
     queue_bytes
-        Bytes that may wait for one reader.
+        Bytes that may wait for one subscriber.
     message_bytes
         Size of one message, from which the queue's length in messages follows.
     keys
@@ -331,7 +331,7 @@ class Publisher:
         self._socket.setsockopt(zmq.SNDHWM, max(2, queue_bytes // message_bytes))
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        # What readers send is subscriptions. An XPUB socket takes all that waits in its pipes into a queue without a
+        # Subscribers send subscriptions alone. An XPUB socket takes all that waits in its pipes into a queue without a
         # bound, so the pipes are short, and more is read at a time than they hold.
         limit_parts(self._socket, MAX_SUBSCRIPTION_BYTES, keys)
         self._socket.setsockopt(zmq.RCVHWM, 100)
@@ -346,10 +346,10 @@ class Publisher:
         self.sent = 0
         """Messages handed to the socket."""
         self.unsent = 0
-        """Messages for which some reader's queue was found full. While that reader stays stuck libzmq passes it over
-        without a word, so this is the least that was lost; each reader knows its own losses from the numbers."""
+        """Messages for which some subscriber's queue was found full. While that subscriber stays stuck libzmq passes it
+        over without a word, so this is the least that was lost; each subscriber knows its own from the numbers."""
         self.malformed = 0
-        """What came from readers and was no subscription; libzmq takes each part of a message by itself."""
+        """What came from subscribers and was no subscription; libzmq takes each part of a message by itself."""
         self.subscriptions = 0
         """Subscriptions that hold now."""
 
@@ -364,12 +364,12 @@ class Publisher:
         Returns
         -------
         bool
-            False where some reader's queue was full; the others got it.
+            False where some subscriber's queue was full; the others got it.
         """
         self.sent += 1
         if self._try(parts):
             return True
-        # libzmq looks at what readers have taken once a millisecond only, unless it is asked for its events.
+        # libzmq looks at what subscribers have taken once a millisecond only, unless it is asked for its events.
         self._socket.getsockopt(zmq.EVENTS)
         if self._try(parts):
             return True
@@ -387,7 +387,7 @@ class Publisher:
         return True
 
     def new_subscriptions(self, at_most: int = 1_000) -> int:
-        """Take in what readers asked for since the last call, and say how many subscriptions are new."""
+        """Take in what subscribers asked for since the last call, and say how many subscriptions are new."""
         new = 0
         self._door.look()
         for _ in range(at_most):
@@ -405,7 +405,7 @@ class Publisher:
         return new
 
     def close(self) -> None:
-        """Close the socket; what waits for readers that still read goes out within two seconds."""
+        """Close the socket; what waits for subscribers that still read goes out within two seconds."""
         if not self._socket.closed:
             remove_socket(self.endpoint)
         self._door.close()

@@ -38,7 +38,7 @@ def frames_in(path: Path) -> int:
 def stamped(seq: int, captured_ns: int | None = None, lost: range = range(0), **capture) -> Stamped:
     time = seq * 10_000_000 if captured_ns is None else captured_ns
     return Stamped(
-        seq=seq,
+        frame_seq=seq,
         capture=Capture(captured_ns=time, **capture),
         device_id=capture.get("device_id"),
         captured_ns=time,
