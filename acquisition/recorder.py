@@ -24,7 +24,7 @@ from posestream.stream.disk.frame_merge import merge_frame_tables
 from posestream.stream.disk.reserve import DiskReserve
 from posestream.stream.disk.tables import FrameState, TableWriter
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 __all__ = ["Recorder"]
 

@@ -33,8 +33,8 @@ from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import Stamped
 from posestream.stream.subscribers import FrameSubscriber
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
 from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.settings import RecordingSettings
 from posestream.stream.wire.sockets import Publisher, local_endpoint
 
 RATE_HZ = 100.0

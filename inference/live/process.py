@@ -25,7 +25,6 @@ from posestream.inference.live.expected import common_batch, measure_expected
 from posestream.inference.live.pipeline import Pipeline
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
-from posestream.inference.windows.following import FollowSettings
 from posestream.inference.windows.windowed_run import WindowCounts, WindowedRun
 from posestream.stream.wire.control import Armed, Start, Values
 from posestream.stream.wire.errors import UserError
@@ -222,10 +221,7 @@ def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, WindowedRun
             engine.prepare(*shape, batch_sizes=sizes)
             continue
         height, width, pixel_format = shape
-        try:
-            settings = FollowSettings(**msgspec.structs.asdict(job.window))
-        except ValueError as error:
-            raise ModelError(f"inference.window: {error}") from error
+        settings = job.window
         if min(settings.sides) > min(height, width):
             raise ModelError(
                 f"inference.window: no window of {', '.join(map(str, settings.sides))} pixels lies in frames of "

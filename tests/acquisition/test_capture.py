@@ -21,8 +21,8 @@ from posestream.acquisition.encoder import VideoWriter
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.recorder import Recorder
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
 from posestream.stream.wire.messages import Event, Frame, Hello, StreamInfo, decode
+from posestream.stream.wire.settings import RecordingSettings
 from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
 
 from ..support.waiting import until

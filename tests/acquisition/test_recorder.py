@@ -16,7 +16,7 @@ from posestream.acquisition.frame_table import FrameTable
 from posestream.acquisition.recorder import MAX_ROWS_WAITING, Recorder
 from posestream.acquisition.stamps import FrameStamper, Stamped
 from posestream.stream.disk.tables import FrameState
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 from ..support.waiting import until
 
