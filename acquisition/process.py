@@ -25,6 +25,7 @@ from posestream.stream.disk.durable import sync_folder
 from posestream.stream.disk.tables import FrameState
 from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.endpoints import EndpointError, local_endpoint
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
@@ -32,7 +33,7 @@ from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.plugins import Guard
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
-from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
+from posestream.stream.wire.sockets import Publisher
 
 __all__ = ["CameraRole", "main", "make_camera", "stream_info"]
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
 from posestream.stream.tables import AsTable, Table, read_table, table_models
 from posestream.stream.toml_errors import explain_toml
+from posestream.stream.wire.endpoints import EndpointError, check_endpoint
 from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.settings import (
     CropWindowSettings,
@@ -24,7 +25,6 @@ from posestream.stream.wire.settings import (
     VideoSettings,
     ViewSettings,
 )
-from posestream.stream.wire.sockets import EndpointError, check_endpoint
 from posestream.stream.wire.wording import as_toml, near, wrong_value
 
 __all__ = [

@@ -27,13 +27,14 @@ from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.inference.windows.windowed_run import WindowCounts, WindowedRun
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.endpoints import EndpointError
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import InferenceJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
-from posestream.stream.wire.sockets import RECONNECT_S, EndpointError
+from posestream.stream.wire.sockets import RECONNECT_S
 
 __all__ = ["InferenceRole", "main", "prepare_engine"]
 

@@ -21,9 +21,10 @@ from posestream.acquisition.encoder import VideoWriter
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.recorder import Recorder
 from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.messages import Event, Frame, Hello, StreamInfo, decode
 from posestream.stream.wire.settings import RecordingSettings
-from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
+from posestream.stream.wire.sockets import Publisher, subscriber
 
 from ..support.waiting import until
 
