@@ -5,7 +5,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any
 
 import msgspec
 import pydantic
@@ -13,7 +13,8 @@ from msgspec import Meta
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
-from posestream.stream.tables import AsTable, Table, read_table, table_models
+from posestream.stream.table_errors import explain_errors
+from posestream.stream.tables import AsTable, Table, read_table
 from posestream.stream.toml_errors import explain_toml
 from posestream.stream.wire.endpoints import EndpointError, check_endpoint
 from posestream.stream.wire.errors import InputError
@@ -25,7 +26,7 @@ from posestream.stream.wire.settings import (
     VideoSettings,
     ViewSettings,
 )
-from posestream.stream.wire.wording import as_toml, near, wrong_value
+from posestream.stream.wire.wording import as_toml, near
 
 __all__ = [
     "CameraTable",
@@ -279,12 +280,12 @@ def parse_rig(tables: dict[str, Any], origin: str) -> Rig:
     try:
         rig = Rig.model_validate(tables)
     except pydantic.ValidationError as error:
-        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in _explain(error, ()))) from error
+        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in explain_errors(error, Rig))) from error
     for camera in rig.cameras:
         try:
             rig.recording_of(camera)
         except pydantic.ValidationError as error:
-            problems += _explain(error, ("cameras", camera, "recording"))
+            problems += explain_errors(error, RecordingTable, f"cameras.{camera}.recording.")
     problems = problems or _wrong_qualities(rig)
     problems += _same_folders(rig) + _wrong_leaders(rig)
     if problems:
@@ -403,63 +404,3 @@ def _wrong_leaders(rig: Rig) -> list[str]:
         if leader == name:
             problems.append(f"{key}: the cameras wait for each other in a circle")
     return problems
-
-
-def _explain(error: pydantic.ValidationError, prefix: tuple[str, ...]) -> list[str]:
-    return [_explain_one(dict(problem), prefix) for problem in error.errors()]
-
-
-def _explain_one(problem: dict[str, Any], prefix: tuple[str, ...]) -> str:
-    path = tuple(str(step) for step in problem["loc"] if step != "[key]")
-    key = ".".join(prefix + path)
-    match problem["type"]:
-        case "extra_forbidden":
-            known = _keys_of(prefix + path[:-1])
-            others = f"; there are: {', '.join(known)}"
-            return f"{key}: unknown key{near(path[-1], known) or others}"
-        case "missing" if path == ("cameras",):
-            return "cameras: no camera; add a table such as [cameras.top]"
-        case "missing":
-            return f"{key}: missing"
-        case "too_short" if path == ("cameras",):
-            return "cameras: no camera; add a table such as [cameras.top]"
-        case "value_error":
-            return f"{key} = {as_toml(problem['input'])}: {problem['ctx']['error']}"
-    return wrong_value(key, problem["input"], *_type_at((*prefix, *path)))
-
-
-def _type_at(path: tuple[str, ...]) -> tuple[Any, list[Any]]:
-    """Give the type of what stands at a key, and what is annotated beside it."""
-    kind: Any = Rig
-    bounds: list[Any] = []
-    for step in path:
-        models = list(table_models(kind))
-        if step == "recording" and kind is CameraTable:
-            kind, bounds = RecordingTable, []
-        elif models and step in models[0].model_fields and not _is_container(kind):
-            field = models[0].model_fields[step]
-            kind, bounds = field.annotation, list(field.metadata)
-        else:  # within a list or a table of any keys
-            kind, bounds = _inside(kind), []
-    return kind, bounds
-
-
-def _is_container(kind: Any) -> bool:
-    origin = get_origin(kind)
-    if origin is Annotated:
-        return _is_container(get_args(kind)[0])
-    return origin in (list, dict)
-
-
-def _inside(kind: Any) -> Any:
-    """Give the type of a list's or a table's values."""
-    for part in (kind, *get_args(kind)):
-        whole = get_args(part)[0] if get_origin(part) is Annotated else part
-        if get_origin(whole) in (list, dict):
-            return get_args(whole)[-1]
-    return kind
-
-
-def _keys_of(path: tuple[str, ...]) -> list[str]:
-    model = next(table_models(_type_at(path)[0]), Rig)
-    return list(model.model_fields)
