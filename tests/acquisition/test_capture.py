@@ -14,9 +14,10 @@ import pytest
 import zmq
 from numpy.typing import NDArray
 
+from posestream.acquisition.announcer import MAX_EVENTS
 from posestream.acquisition.backends.synthetic import SyntheticCamera, SyntheticSettings
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, CameraSettings, Capture
-from posestream.acquisition.capture import MAX_EVENTS, CaptureThread
+from posestream.acquisition.capture import CaptureThread
 from posestream.acquisition.encoder import VideoWriter
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.recorder import Recorder
