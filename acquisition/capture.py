@@ -2,30 +2,28 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 
+from posestream.acquisition.announcer import Announcer
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Capture, EndOfStream, Pixels
 from posestream.acquisition.depth import EightBits
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.outage import Outage
-from posestream.acquisition.pace import PoseFollower
+from posestream.acquisition.pace import InferencePacing
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper, Loss, Stamped
-from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_ns, wall_offset_ns
+from posestream.stream.wire.clock import monotonic_ns, wall_offset_ns
 from posestream.stream.wire.messages import (
     END,
     FOUND,
     RATE_TOLERANCE,
     Event,
     FrameHeader,
-    Hello,
     StreamInfo,
-    encode_event,
     encode_frame,
-    encode_hello,
 )
 from posestream.stream.wire.plugins import HANG_S, AbandonedError, Guard, PluginError
 from posestream.stream.wire.sockets import Publisher
@@ -36,11 +34,6 @@ READ_S = 0.1
 """Seconds that the camera may be waited for at a time, so that the thread hears of a stop."""
 AWAY_S = 0.05
 """Seconds between two looks at the rest of the world while the camera is away."""
-HELLO_NS = 1_000_000_000
-MAX_EVENTS = 1_000
-"""Events that may wait to be told; then the oldest goes, and is counted."""
-MAX_TEXT = 2_000
-"""Characters of an event's text that the protocol carries."""
 RATE_S = 10.0
 """Seconds over which the rate is measured before it is judged."""
 LOST_QUEUE_NS = 1_000_000_000
@@ -48,7 +41,7 @@ LOST_QUEUE_NS = 1_000_000_000
 
 
 class CaptureThread:
-    """Greets readers from the beginning; reads the camera from `begin` until `end`.
+    """Greets subscribers from the beginning; reads the camera from `begin` until `end`.
 
     The thread owns the camera and the publisher's socket from here on.
 
@@ -91,17 +84,16 @@ class CaptureThread:
         self._camera, self._format, self._publisher = camera, camera_format, publisher
         self._guard, self._late_call = guard, False
         self._info, self._session, self._silent_ns = info, session, round(silent_s * 1e9)
+        self._announcer = Announcer(publisher, info, session)
         self._eight_bits = EightBits(camera_format) if camera_format.bits > 8 else None
         self._recorder: Recorder | None = None
-        self._follower: PoseFollower | None = None
+        self._pacing: InferencePacing | None = None
         self._begun, self._stopping = threading.Event(), threading.Event()
         self._reconnect_s = reconnect_s
         self._outage: Outage | None = None
         self._heard_ns = 0  # when the last frame came, or the camera was started
         self._quiet_ns = 0  # from when on it is to be heard
         self._silent = False
-        self._greeted_ns = 0
-        self._unsent: deque[Event] = deque(maxlen=MAX_EVENTS)  # events that other threads want sent
         self._told_queue, self._told_queue_ns, self._last_lost_seq = 0, 0, 0
         self.stamps = FrameStamper(camera_format)
         """Numbers and times, and what they say of the camera."""
@@ -109,10 +101,6 @@ class CaptureThread:
         """What ended the capture early."""
         self.ended = False
         """Whether the camera has no more frames."""
-        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
-        """What happened; whoever reads it takes it out."""
-        self.events_dropped = 0
-        """Events that nobody took out in time."""
         self.started = False
         """Whether the camera delivers, or waits for triggers."""
         self.captured = 0
@@ -131,9 +119,9 @@ class CaptureThread:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
-    def begin(self, recorder: Recorder, follower: PoseFollower | None) -> None:
-        """Start the camera; frames go to the recorder, at the pace of the follower where there is one."""
-        self._recorder, self._follower = recorder, follower
+    def begin(self, recorder: Recorder, pacing: InferencePacing | None) -> None:
+        """Start the camera; frames go to the recorder, at the pace of inference where `pacing` is given."""
+        self._recorder, self._pacing = recorder, pacing
         self._begun.set()
 
     def end(self) -> None:
@@ -154,8 +142,22 @@ class CaptureThread:
         late = seconds > self._silent_ns / 1e9
         if late and not self._late_call and self._guard is not None:
             text = f"camera {self._info.camera}: {self._guard.name} has not returned from {what} for {seconds:.0f} s"
-            self._keep(self._event("warning", "late", text, {}))
+            self._announcer.report("warning", "late", text)
         self._late_call = late
+
+    @property
+    def events(self) -> deque[Event]:
+        """What happened; whoever reads it takes it out."""
+        return self._announcer.events
+
+    @property
+    def events_dropped(self) -> int:
+        """Events that nobody took out in time."""
+        return self._announcer.dropped
+
+    def warn(self, name: str, text: str) -> None:
+        """Tell of something that another thread has found."""
+        self._announcer.warn(name, text)
 
     @property
     def lost_queue(self) -> int:
@@ -165,7 +167,7 @@ class CaptureThread:
     @property
     def malformed(self) -> int:
         """Messages of the pose stream dropped because the protocol does not allow them."""
-        return self._follower.malformed if self._follower is not None else 0
+        return self._pacing.malformed if self._pacing is not None else 0
 
     def _run(self) -> None:
         try:
@@ -184,7 +186,7 @@ class CaptureThread:
 
     def _work(self) -> None:
         while not self._begun.wait(0.02):
-            self._greet()
+            self._announcer.greet()
             if self._stopping.is_set():
                 return
         if self._recorder is not None:
@@ -203,18 +205,18 @@ class CaptureThread:
         if self._recorder is not None:
             self._recorder.end_of_stream()
         self._tell_queue()
-        self._tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
-        if self._follower is not None:
-            self._follower.close()
+        self._announcer.tell("info", END, f"camera {self._info.camera} ended", frames=self.captured)
+        if self._pacing is not None:
+            self._pacing.close()
 
     def _capture(self, recorder: Recorder) -> None:
         self._heard_ns = self._quiet_ns = monotonic_ns()
         lag = EncoderLag(recorder.limit_s)
         out = np.empty(self._format.shape, self._format.dtype)
         while not self._stopping.is_set():
-            self._greet()
+            self._announcer.greet()
             self._note_lag(lag, recorder.waiting_ms)
-            if self._follower is not None and not self._may_go_on(self._follower, recorder):
+            if self._pacing is not None and not self._may_go_on(self._pacing, recorder):
                 continue
             if self._outage is not None and not self._found(self._outage):
                 self._stopping.wait(AWAY_S)
@@ -231,18 +233,18 @@ class CaptureThread:
             # The recorder and the socket hold on to the frame's memory for as long as they need it.
             out = np.empty(self._format.shape, self._format.dtype)
 
-    def _may_go_on(self, follower: PoseFollower, recorder: Recorder) -> bool:
+    def _may_go_on(self, pacing: InferencePacing, recorder: Recorder) -> bool:
         """Whether a camera that can wait need not wait, for inference or the encoder."""
         if recorder.half_full:
             self._stopping.wait(AWAY_S)
             return False
-        return follower.wait(self.captured, READ_S)
+        return pacing.wait(self.captured, READ_S)
 
     def _note_lag(self, lag: EncoderLag, waiting_ms: int) -> None:
         if text := lag.look(monotonic_ns(), waiting_ms):
             level: Literal["info", "warning"] = "warning" if lag.behind else "info"
             text = f"camera {self._info.camera}: the encoder {text}"
-            self._tell(level, "encoder-behind", text, waiting_ms=waiting_ms)
+            self._announcer.tell(level, "encoder-behind", text, waiting_ms=waiting_ms)
 
     def _lose(self, error: CameraError) -> None:
         if self._outage is not None:
@@ -253,7 +255,7 @@ class CaptureThread:
         name = self._info.camera
         trying = f"trying to reconnect for {self._reconnect_s:g} s"
         text = f"camera {name} was lost before frame {self.captured}; {trying}: {error}"
-        self._tell("warning", "disconnected", text, seq=self.captured)
+        self._announcer.tell("warning", "disconnected", text, seq=self.captured)
 
     def _found(self, outage: Outage) -> bool:
         found = outage.find()
@@ -267,7 +269,7 @@ class CaptureThread:
             self._silent = True
             self.silences += 1
             text = f"camera {self._info.camera} has delivered nothing for {self._silent_ns / 1e9:g} s"
-            self._tell("warning", "silent", text)
+            self._announcer.tell("warning", "silent", text)
 
     def _note_return(self) -> str:
         """Say that the camera delivers again, where it had not; gives what is to be noted of its frame."""
@@ -278,9 +280,9 @@ class CaptureThread:
             self.gap_ns += gap_ns
             note = f"camera reconnected after {gap_ns / 1e9:.3f} s"
             text = f"camera {name} delivers again after {gap_ns / 1e9:.1f} s, from frame {self.captured} on"
-            self._tell("info", "reconnected", text, seq=self.captured, gap_ms=gap_ns // 1_000_000)
+            self._announcer.tell("info", "reconnected", text, seq=self.captured, gap_ms=gap_ns // 1_000_000)
         elif self._silent:
-            self._tell("info", "resumed", f"camera {name} delivers again after {gap_ns / 1e9:.1f} s")
+            self._announcer.tell("info", "resumed", f"camera {name} delivers again after {gap_ns / 1e9:.1f} s")
         self._heard_ns = self._quiet_ns = now
         self._silent = False
         return note
@@ -294,7 +296,7 @@ class CaptureThread:
         header = FrameHeader(
             session=self._session,
             camera=self._info.camera,
-            frame_seq=frame.seq,
+            frame_seq=frame.frame_seq,
             device_id=frame.device_id,
             device_time=frame.capture.device_time,
             captured_ns=frame.captured_ns,
@@ -312,19 +314,23 @@ class CaptureThread:
             self._judge_rate()
 
     def _tell_losses(self, frame: Stamped, kept: bool, *, clock_restarted: bool) -> None:
-        name, seq = self._info.camera, frame.seq
+        name, frame_seq = self._info.camera, frame.frame_seq
         self._tell_lost(frame.losses)
         if frame.found:
             self.lost_camera -= 1
-            text = f"camera {name}: frame {seq} came after it was counted as lost"
-            self._tell("info", FOUND, text, seq=seq)
+            text = f"camera {name}: frame {frame_seq} came after it was counted as lost"
+            self._announcer.tell("info", FOUND, text, seq=frame_seq)
         if clock_restarted:
-            self._tell("warning", "device-clock", f"camera {name}, frame {seq}: {frame.note}", seq=seq)
+            self._announcer.tell(
+                "warning", "device-clock", f"camera {name}, frame {frame_seq}: {frame.note}", seq=frame_seq
+            )
         elif frame.id_note:
-            self._tell("warning", "device-id", f"camera {name}, frame {seq}: {frame.id_note}", seq=seq)
+            self._announcer.tell(
+                "warning", "device-id", f"camera {name}, frame {frame_seq}: {frame.id_note}", seq=frame_seq
+            )
         if not kept:
             self._no_room += 1
-            self._last_lost_seq = seq
+            self._last_lost_seq = frame_seq
         if monotonic_ns() - self._told_queue_ns > LOST_QUEUE_NS:
             self._tell_queue()
 
@@ -332,9 +338,9 @@ class CaptureThread:
         for lost in losses:
             self.lost_camera += lost.count
             why = f": {lost.why}" if lost.why else ""
-            text = f"camera {self._info.camera} lost {lost.count} frames before frame {lost.seq}{why}"
+            text = f"camera {self._info.camera} lost {lost.count} frames before frame {lost.frame_seq}{why}"
             ids = {"first_id": lost.first_id, "last_id": lost.last_id}
-            self._tell("warning", "lost-camera", text, count=lost.count, **ids)
+            self._announcer.tell("warning", "lost-camera", text, count=lost.count, **ids)
 
     def _tell_queue(self) -> None:
         lost = self.lost_queue
@@ -346,63 +352,18 @@ class CaptureThread:
                 f"camera {self._info.camera}: the encoder can't keep up; {count} frames are lost to the video, "
                 f"the last of them frame {self._last_lost_seq}"
             )
-            self._tell("warning", "lost-queue", text, seq=self._last_lost_seq, count=count)
+            self._announcer.tell("warning", "lost-queue", text, seq=self._last_lost_seq, count=count)
 
     def note_refused(self, count: int) -> None:
         """Note the frames that the encoder or the disk refused; the stream has ended, so the supervisor alone hears."""
         if count:
             name = self._info.camera
             text = f"camera {name}: the encoder or the disk refused {count} frames"
-            self._keep(self._event("error", "encoder-error", text, {"count": count}))
+            self._announcer.report("error", "encoder-error", text, count=count)
 
     def _judge_rate(self) -> None:
         self._rate_told = True
         asked, measured = self._format.rate_asked_hz, self.stamps.rate_hz
         if asked and measured and abs(measured / asked - 1) > RATE_TOLERANCE:
             text = f"camera {self._info.camera} gives {measured:.2f} frames a second, asked were {asked:g}"
-            self._tell("warning", "rate", text, asked_hz=asked, measured_hz=round(measured, 3))
-
-    def _greet(self) -> None:
-        while self._unsent:
-            self._publisher.send(encode_event(self._unsent.popleft()))
-        now = monotonic_ns()
-        if self._publisher.new_subscriptions() or now - self._greeted_ns > HELLO_NS:
-            self._greeted_ns = now
-            hello = Hello(
-                session=self._session,
-                source=self._info.camera,
-                role="frames",
-                clock=clock_name(),
-                streams=(self._info,),
-            )
-            self._publisher.send(encode_hello(hello))
-
-    def warn(self, name: str, text: str, **data: float) -> None:
-        """Tell of something that another thread has found."""
-        event = self._event("warning", name, text, data)
-        self._unsent.append(event)
-        self._keep(event)
-
-    def _tell(self, level: Literal["info", "warning"], name: str, text: str, **data: float) -> None:
-        event = self._event(level, name, text, data)
-        self._publisher.send(encode_event(event))
-        self._keep(event)
-
-    def _event(
-        self, level: Literal["info", "warning", "error"], name: str, text: str, data: Mapping[str, float]
-    ) -> Event:
-        return Event(
-            session=self._session,
-            source=self._info.camera,
-            time_ns=monotonic_ns(),
-            wall_ns=wall_ns(),
-            level=level,
-            name=name,
-            text=text[:MAX_TEXT],
-            data=dict(data),
-        )
-
-    def _keep(self, event: Event) -> None:
-        if len(self.events) == MAX_EVENTS:
-            self.events_dropped += 1
-        self.events.append(event)
+            self._announcer.tell("warning", "rate", text, asked_hz=asked, measured_hz=round(measured, 3))

@@ -21,7 +21,7 @@ from posestream.acquisition.camera import CameraFormat, Pixels
 from posestream.acquisition.depth import fit_depth
 from posestream.stream.disk.packets import packet_crc32
 from posestream.stream.wire.errors import UserError
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 __all__ = ["EncodedPacket", "EncoderError", "VideoWriter", "recorded_pixel_format"]
 

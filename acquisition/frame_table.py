@@ -66,7 +66,7 @@ class FrameTable(_Table):
         if frame.late:  # its row `lost-camera` goes when the tables are merged
             self.states[FrameState.LOST_CAMERA] -= 1
         times = (said.device_time, frame.captured_ns, said.captured_ns, frame.wall_ns)
-        self._row((frame.seq, frame.device_id, *times), state, frame.note)
+        self._row((frame.frame_seq, frame.device_id, *times), state, frame.note)
 
     def _row(self, cells: tuple[int | None, ...], state: FrameState, note: str) -> None:
         # Place and time in the video and the checksum are known later, the pose when the run is over
@@ -90,11 +90,11 @@ class PacketTable(_Table):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / PACKETS, PACKET_COLUMNS)
 
-    def recorded(self, seq: int, pts_us: int, crc32: int, note: str) -> None:
+    def recorded(self, frame_seq: int, pts_us: int, crc32: int, note: str) -> None:
         """Note a frame whose packet was written to the video, and what was repaired."""
         place = self.states[FrameState.RECORDED]
-        self._append((seq, place, pts_us, f"{crc32:08x}", FrameState.RECORDED.value, note), FrameState.RECORDED)
+        self._append((frame_seq, place, pts_us, f"{crc32:08x}", FrameState.RECORDED.value, note), FrameState.RECORDED)
 
-    def lost(self, seq: int, state: FrameState) -> None:
+    def lost(self, frame_seq: int, state: FrameState) -> None:
         """Note a frame that the encoder or the disk refused, or that had waited too long."""
-        self._append((seq, None, None, None, state.value, ""), state)
+        self._append((frame_seq, None, None, None, state.value, ""), state)

@@ -9,12 +9,12 @@ from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import MAX_HEADER_BYTES, SKIPPED, Event, MessageDecoder, Pose
 from posestream.stream.wire.sockets import subscriber
 
-__all__ = ["PoseFollower"]
+__all__ = ["InferencePacing"]
 
 QUEUE_BYTES, MESSAGE_BYTES = 16 * 2**20, 1_024
 
 
-class PoseFollower:
+class InferencePacing:
     """Reads the pose stream to know which frames have come out of inference.
 
     A frame has come out when its pose was published, or an event said that it was skipped; a later frame's word
@@ -28,14 +28,14 @@ class PoseFollower:
         Where poses are published.
     session, camera
         Whose poses count.
-    window
-        Frames that may be on their way.
+    credit
+        Frames that may be on their way through inference.
     keys
         Where the publisher asks for them.
     """
 
     def __init__(
-        self, context: "zmq.Context[Any]", endpoint: str, session: str, camera: str, window: int, keys: Keys | None
+        self, context: "zmq.Context[Any]", endpoint: str, session: str, camera: str, credit: int, keys: Keys | None
     ) -> None:
         self._socket = subscriber(
             context,
@@ -48,7 +48,7 @@ class PoseFollower:
         )
         self._decoder = MessageDecoder()
         self._session = session
-        self._window = window
+        self._credit = credit
         self._out = 0
 
     @property
@@ -56,12 +56,12 @@ class PoseFollower:
         """Messages dropped because the protocol does not allow them."""
         return self._decoder.malformed.total()
 
-    def wait(self, seq: int, timeout_s: float) -> bool:
-        """Wait until frame `seq` may go, `timeout_s` seconds at most; says whether it may."""
+    def wait(self, frame_seq: int, timeout_s: float) -> bool:
+        """Wait until frame `frame_seq` may go, `timeout_s` seconds at most; says whether it may."""
         deadline = time.monotonic() + timeout_s
         while True:
             self._read(deadline)
-            if seq - self._out < self._window:
+            if frame_seq - self._out < self._credit:
                 return True
             remaining = deadline - time.monotonic()
             if remaining <= 0:

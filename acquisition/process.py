@@ -17,7 +17,7 @@ from posestream.acquisition.camera import Camera, CameraError, CameraFormat, cre
 from posestream.acquisition.capture import CaptureThread
 from posestream.acquisition.encoder import EncoderError, VideoWriter
 from posestream.acquisition.guarded import GuardedCamera, backend_guard
-from posestream.acquisition.pace import PoseFollower
+from posestream.acquisition.pace import InferencePacing
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.space import DiskFullError, SpaceWatch
 from posestream.acquisition.view import ViewedCamera
@@ -25,6 +25,7 @@ from posestream.stream.disk.durable import sync_folder
 from posestream.stream.disk.tables import FrameState
 from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_lock
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.endpoints import EndpointError, local_endpoint
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import CameraJob, Job
 from posestream.stream.wire.keys import Keys
@@ -32,7 +33,7 @@ from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.plugins import Guard
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
-from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
+from posestream.stream.wire.sockets import Publisher
 
 __all__ = ["CameraRole", "main", "make_camera", "stream_info"]
 
@@ -66,7 +67,7 @@ class CameraRole:
         self._synced = 0.0
 
     def arm(self, job: Job, keys: Keys | None) -> Armed:
-        """Open the camera, try the encoder and the disk, bind the publisher, and begin to greet readers."""
+        """Open the camera, try the encoder and the disk, bind the publisher, and begin to greet subscribers."""
         if not isinstance(job, CameraJob):
             raise TypeError(f"a camera process was given a {type(job).__name__}")
         set_priority("camera")
@@ -100,12 +101,12 @@ class CameraRole:
         job, capture, camera_format = self._job, self._capture, self._format
         if job is None or capture is None or camera_format is None:
             raise RuntimeError("started before it was armed")
-        folder, follower = Path(job.folder), None
+        folder, pacing = Path(job.folder), None
         if camera_format.waits_for_inference:
             if start.poses is None:
                 raise CameraError(f"camera {job.camera} waits for inference, and none runs")
             context: zmq.Context[Any] = zmq.Context.instance()
-            follower = PoseFollower(context, start.poses, job.session, job.camera, job.window, self._keys)
+            pacing = InferencePacing(context, start.poses, job.session, job.camera, job.credit, self._keys)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = writer_lock(folder.parent, f"camera:{job.camera}")
@@ -117,7 +118,7 @@ class CameraRole:
         self._space = SpaceWatch(folder, job.stop_free_bytes)
         for warning in camera_format.warnings:
             capture.warn("settings", f"{self._name}: {warning}")
-        capture.begin(self._recorder, follower)
+        capture.begin(self._recorder, pacing)
 
     def done(self) -> bool:
         """Whether the camera has no more frames; raises what ended it early."""

@@ -24,7 +24,7 @@ from posestream.stream.disk.frame_merge import merge_frame_tables
 from posestream.stream.disk.reserve import DiskReserve
 from posestream.stream.disk.tables import FrameState, TableWriter
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 __all__ = ["Recorder"]
 
@@ -284,7 +284,7 @@ class Recorder:
                 self._table.delivered(entry.frame, entry.state)
                 truth = entry.frame.capture.truth
                 if self._truth is not None and truth is not None:
-                    self._truth.append((entry.frame.seq, *(f"{value:.3f}" for point in truth for value in point)))
+                    self._truth.append((entry.frame.frame_seq, *(f"{value:.3f}" for point in truth for value in point)))
             except OSError as error:
                 self._fail(error)
             if self._table.error is not None:
@@ -306,16 +306,16 @@ class Recorder:
                 since_ns = self._waiting.popleft()
                 self._waiting_bytes -= entry.pixels.nbytes
                 if hopeless := self._is_hopeless(since_ns):
-                    self.dropped, self.last_dropped = self.dropped + 1, entry.frame.seq
+                    self.dropped, self.last_dropped = self.dropped + 1, entry.frame.frame_seq
             if hopeless:
-                self._packets.lost(entry.frame.seq, FrameState.LOST_QUEUE)
+                self._packets.lost(entry.frame.frame_seq, FrameState.LOST_QUEUE)
             elif self.error is None:
                 began_ns = self._clock()
                 self._encode(self._video, entry.frame, entry.pixels)
                 self._paces_ns.append(self._clock() - began_ns)
                 self._pace_ns = sorted(self._paces_ns)[len(self._paces_ns) // 2]
             else:
-                self._packets.lost(entry.frame.seq, FrameState.ENCODER_ERROR)
+                self._packets.lost(entry.frame.frame_seq, FrameState.ENCODER_ERROR)
         try:
             if self._video is not None:
                 self._settle(self._video.close())
@@ -326,7 +326,7 @@ class Recorder:
     def _encode(self, video: VideoWriter, frame: Stamped, pixels: Pixels) -> None:
         own_ns = frame.capture.presentation_ns
         pts_us, note = self._times.next(frame.captured_ns if own_ns is None else own_ns)
-        self._in_encoder.append((frame.seq, pts_us, note))
+        self._in_encoder.append((frame.frame_seq, pts_us, note))
         try:
             self._settle(video.write(pixels, pts_us))
         except Exception as error:  # noqa: BLE001 - an encoder's, or the disk's; the process says it and ends
@@ -341,10 +341,10 @@ class Recorder:
 
     def _settle(self, in_file: list[EncodedPacket]) -> None:
         for packet in in_file:
-            seq, pts_us, note = self._in_encoder.popleft()
+            frame_seq, pts_us, note = self._in_encoder.popleft()
             if packet.pts_us != pts_us:
                 note = "; ".join(filter(None, (note, f"encoder gave time {packet.pts_us}")))
-            self._packets.recorded(seq, pts_us, packet.crc32, note)
+            self._packets.recorded(frame_seq, pts_us, packet.crc32, note)
 
     def _fail(self, error: Exception) -> None:
         if self.error is None:

@@ -25,7 +25,7 @@ class Loss:
     count: int
     first_id: int
     last_id: int
-    seq: int
+    frame_seq: int
     """The frame before which they are missing."""
     why: str
     """What the device or its driver said of it."""
@@ -35,7 +35,7 @@ class Loss:
 class Stamped:
     """A frame's numbers and times beside what the camera said."""
 
-    seq: int
+    frame_seq: int
     """Number of the frame in the stream."""
     capture: Capture
     device_id: int | None
@@ -73,7 +73,7 @@ class FrameStamper:
         self.has_clock = False
         """Whether the device's clock is mapped: it says how long its ticks are, and has stamped a frame."""
         self._note = ""
-        self._seq = 0
+        self._frame_seq = 0
         self._last_ns: int | None = None  # of the frame before, from which the rate goes on
         self._floor_ns = -(2**63)  # no frame is captured before the one before
         self._arrived_ns = -(2**63)
@@ -108,9 +108,9 @@ class FrameStamper:
         captured_ns, clock_note = self._time(capture, behind=seen.behind)
         self._measure(captured_ns, 1 + len(seen.lost), seen.behind, odd=bool(seen.note and seen.device_id is not None))
         if seen.lost:
-            self._gaps.append((self._seq, capture.lost_why))
+            self._gaps.append((self._frame_seq, capture.lost_why))
         stamped = Stamped(
-            seq=self._seq,
+            frame_seq=self._frame_seq,
             capture=capture,
             device_id=seen.device_id,
             captured_ns=captured_ns,
@@ -122,7 +122,7 @@ class FrameStamper:
             found=seen.found,
             losses=self._losses(seen.final),
         )
-        self._seq += 1
+        self._frame_seq += 1
         return stamped
 
     def end(self) -> tuple[Loss, ...]:
@@ -131,7 +131,7 @@ class FrameStamper:
 
     def _losses(self, final: Iterable[Gap]) -> tuple[Loss, ...]:
         told = [(gap, *self._gaps.popleft()) for gap in final]
-        return tuple(Loss(gap.lost, *gap.first_and_last, seq, why) for gap, seq, why in told if gap.lost)
+        return tuple(Loss(gap.lost, *gap.first_and_last, frame_seq, why) for gap, frame_seq, why in told if gap.lost)
 
     def _arrived(self, capture: Capture, now_ns: int | None) -> tuple[Capture, str]:
         """See that the time that the camera gave is one of the host's clock; else the host's own is taken."""

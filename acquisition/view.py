@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, Capture
-from posestream.stream.wire.jobs import Flip, MaskSettings, RegionSettings, ViewSettings
 from posestream.stream.wire.sensor import SensorPatch, to_frame
+from posestream.stream.wire.settings import Flip, MaskSettings, RegionSettings, ViewSettings
 
 __all__ = ["View", "ViewedCamera"]
 

@@ -33,6 +33,7 @@ from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.stream.subscribers import FrameSubscriber, PoseSubscriber
 from posestream.stream.wire.control import Command, ControlLink, ControlServer, Join, Report, Status, Stop
+from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.keys import create_keys, load_keys, stop_authenticator
 from posestream.stream.wire.messages import (
     Event,
@@ -50,7 +51,7 @@ from posestream.stream.wire.messages import (
     encode_hello,
     encode_pose,
 )
-from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
+from posestream.stream.wire.sockets import Publisher, subscriber
 
 SESSION, OTHER = "session", "another"
 SHAPE = (48, 64, 1)

@@ -34,9 +34,10 @@ from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import Stamped
 from posestream.stream.subscribers import FrameSubscriber
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.messages import StreamInfo
-from posestream.stream.wire.sockets import Publisher, local_endpoint
+from posestream.stream.wire.settings import RecordingSettings
+from posestream.stream.wire.sockets import Publisher
 
 RATE_HZ = 100.0
 SETTINGS = RecordingSettings(codec="libx264", preset="superfast", crf=23.0, threads=1, queue_bytes=2**32, queue_s=3600)

@@ -15,8 +15,8 @@ from report import markdown
 
 from posestream.acquisition.camera import CameraFormat
 from posestream.acquisition.view import View
-from posestream.stream.wire.jobs import MaskSettings, RegionSettings, ViewSettings
 from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.settings import MaskSettings, RegionSettings, ViewSettings
 
 SIZES = ((640, 480), (1280, 1024))
 FORMATS: tuple[PixelFormat, ...] = ("gray8", "bgr24")

@@ -4,17 +4,16 @@
 """
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
+from posestream.stream.wire.settings import Precision
 
 __all__ = ["Engine", "Precision", "Prepared", "Shape"]
-
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 Shape = tuple[int, int, PixelFormat]
 """Height and width in pixels, and pixel format."""

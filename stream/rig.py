@@ -5,18 +5,28 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
+import msgspec
 import pydantic
+from msgspec import Meta
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posestream.stream.subscribers import DEFAULT_ENDPOINT
+from posestream.stream.table_errors import explain_errors
+from posestream.stream.tables import AsTable, Table, read_table
 from posestream.stream.toml_errors import explain_toml
+from posestream.stream.wire.endpoints import EndpointError, check_endpoint
 from posestream.stream.wire.errors import InputError
-from posestream.stream.wire.jobs import Flip, Rotation
-from posestream.stream.wire.messages import MAX_PATCHES
-from posestream.stream.wire.sockets import EndpointError, check_endpoint
-from posestream.stream.wire.wording import as_toml, near, wrong_value
+from posestream.stream.wire.settings import (
+    CropWindowSettings,
+    InferenceSettings,
+    MaskSettings,
+    RegionSettings,
+    VideoSettings,
+    ViewSettings,
+)
+from posestream.stream.wire.wording import as_toml, near
 
 __all__ = [
     "CameraTable",
@@ -87,14 +97,9 @@ CameraName = Annotated[str, AfterValidator(check_camera_name)]
 Address = Annotated[str, AfterValidator(_address)]
 MiB = Annotated[int, Field(ge=1, le=2**20)]
 Cpus = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-Corner = Annotated[list[Annotated[float, Field(ge=-65_535, le=65_535)]], Field(min_length=2, max_length=2)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class SessionTable(_Table):
+class SessionTable(Table):
     """`[session]`: where the session folder goes and when the run ends."""
 
     name: Name = "session"
@@ -110,79 +115,13 @@ class SessionTable(_Table):
     has space for less than ten minutes more. Each camera's process looks at the disk that it writes to."""
 
 
-class RecordingTable(_Table):
+class RecordingTable(VideoSettings, frozen=True, kw_only=True):
     """`[recording]`, and `[cameras.NAME.recording]` for what one camera has otherwise."""
 
     enabled: bool = True
     """Whether to record video; the frame table is written in any case."""
-    codec: str = "libx264"
-    """FFmpeg's name of an H.264 encoder: libx264, h264_nvenc, h264_qsv, h264_videotoolbox ..."""
-    container: Literal["mp4", "mkv"] = "mp4"
-    """Both survive a kill; mp4 becomes an ordinary mp4 when it is closed."""
-    preset: str | None = "superfast"
-    """The encoder's preset."""
-    crf: Annotated[float, Field(ge=0, le=63)] | None = 23.0
-    """Constant rate factor: lower means better and larger."""
-    keyframe_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Seconds between frames that can be decoded alone."""
-    pixel_format: str = "auto"
-    """FFmpeg's name of the recorded pixel format; auto keeps grey grey."""
-    threads: Annotated[int, Field(ge=0, le=64)] = 1
-    """Threads of the encoder."""
-    options: dict[str, str] = {}
-    """Further options of the encoder, as FFmpeg names them."""
-    queue_mib: MiB = 512
+    queue_mib: Annotated[int, Meta(ge=1, le=2**20)] = 512
     """MiB of raw frames that may wait for the encoder before frames are lost to the video."""
-    queue_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
-    """Seconds for which the oldest of them may wait before new frames are lost to the video. More rides out a longer
-    stall of encoder or disk; less is what a kill costs, for frames that wait are lost with the process."""
-
-
-class RegionTable(_Table):
-    """One of `regions`: a rectangle of what the camera delivers, in its pixels, and how it is turned."""
-
-    x: Annotated[int, Field(ge=0)] = 0
-    """First column."""
-    y: Annotated[int, Field(ge=0)] = 0
-    """First row."""
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
-    flip: Flip = "none"
-    """horizontal: left and right change places; vertical: top and bottom."""
-    rotate: Rotation = 0
-    """Degrees clockwise, after the flip."""
-
-
-class MaskTable(_Table):
-    """`mask`: what of the recorded frame is kept, by polygons or by an image."""
-
-    polygons: list[Annotated[list[Corner], Field(min_length=3)]] = []
-    """Corners [x, y] in pixels of the recorded frame; what lies in any polygon is kept."""
-    image: str | None = None
-    """An image file of the recorded frame's size, black where nothing is kept; relative to the rig file's folder."""
-    value: Annotated[int, Field(ge=0, le=65_535)] = 0
-    """What the pixels outside are set to, as the camera counts: up to 255, or more where its pixels are deeper."""
-
-    @pydantic.model_validator(mode="after")
-    def _one_of_both(self) -> "MaskTable":
-        if bool(self.polygons) == (self.image is not None):
-            raise ValueError("a mask has either polygons or an image")
-        return self
-
-
-class ViewTable(_Table):
-    """`[cameras.NAME.view]`: how the recorded frame is made of what the camera delivers."""
-
-    regions: Annotated[list[RegionTable], Field(max_length=MAX_PATCHES)] = []
-    """What is cut out, in the order in which it is joined; by default the whole frame."""
-    join: Literal["vertical", "horizontal"] = "vertical"
-    """vertical: one below the other; horizontal: one beside the other."""
-    flip: Flip = "none"
-    """As for a region, of the joined frame."""
-    rotate: Rotation = 0
-    """As for a region, of the joined frame."""
-    mask: MaskTable | None = None
-    """What of it is kept."""
 
 
 class CameraTable(BaseModel):
@@ -201,12 +140,12 @@ class CameraTable(BaseModel):
     reconnect_s: Annotated[float, Field(ge=0)] = 60.0
     """Seconds for which a camera that was lost is looked for before the run ends; 0: it ends at once."""
     publish_queue_mib: MiB = 64
-    """MiB of raw frames that may wait for one reader."""
+    """MiB of raw frames that may wait for one subscriber."""
     cpus: Cpus | None = None
     """Numbers of the cores that the camera's process is kept to (Linux and Windows); by default the system chooses."""
     recording: dict[str, Any] = {}
     """What this camera has otherwise than `[recording]`."""
-    view: ViewTable | None = None
+    view: Annotated[ViewSettings, AsTable()] | None = None
     """How the recorded frame is made of what the camera delivers; by default it is that."""
 
     @property
@@ -222,60 +161,24 @@ class CameraTable(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
-class WindowTable(_Table):
-    """`[inference.window]`: the network sees a window that follows the animal, one in each camera's frames."""
-
-    sides: Annotated[list[Annotated[int, Field(ge=64, le=8192, multiple_of=32)]], Field(min_length=1, max_length=8)] = [
-        256
-    ]
-    """Sides of windows, pixels, multiples of 32; the smallest that the animal fits into is taken."""
-    margin_px: Annotated[int, Field(ge=0)] = 64
-    """Pixels minimum distance of confident body parts to the window's edge; closer, and the whole frame is run."""
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.6
-    """Likelihood from which a body part is confident."""
-    check_every: Annotated[int, Field(ge=1)] = 100
-    """The network runs on the whole frame every so many poses, in case the window has lost the animal."""
-
-    @pydantic.model_validator(mode="after")
-    def _room(self) -> "WindowTable":
-        if min(self.sides) <= 2 * self.margin_px:
-            raise ValueError(
-                f"a window of {min(self.sides)} pixels has no room within a margin_px of {self.margin_px}; "
-                f"the margin is less than half of the smallest of sides"
-            )
-        return self
-
-
-class InferenceTable(_Table):
+class InferenceTable(InferenceSettings, frozen=True, kw_only=True):
     """`[inference]`: the network, and how frames are gathered into batches."""
 
     model: str
     """A model bundle or what DeepLabCut left, relative to the rig file's folder; or a network that comes with us."""
-    mode: Literal["freshest", "every-frame"] = "freshest"
-    """freshest: the newest frame of each camera, the rest skipped and counted. every-frame: all, in order."""
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Frames of a full batch."""
-    wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 2.0
-    """Milliseconds that the oldest frame of a batch waits for others while the engine is busy."""
-    queue_mib: MiB = 512
+    queue_mib: Annotated[int, Meta(ge=1, le=2**20)] = 512
     """MiB of raw frames that may wait for the engine in every-frame before the oldest is skipped."""
-    engine: str = "auto"
-    """What runs the network: `tensorflow`, `openvino`, or a plugin's name; by default what suits the machine."""
-    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
-    """Numbers that the network computes with; by default bfloat16 where that is faster here, else float32."""
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Threads of the network; by default as many as `cpus` has, or else the engine's own choice."""
-    cpus: Cpus | None = None
-    """Numbers of the cores that inference is kept to (Linux and Windows); by default the system chooses."""
-    window: WindowTable | None = None
-    """How a window follows the animal; by default the network sees whole frames."""
     backfill: bool = False
     """Whether the frames that got no live pose get one from the video when the run has ended."""
     remote: bool = False
     """Whether the process is started by hand, on another machine: `posestream join inference ADDRESS`."""
 
 
-class NetworkTable(_Table):
+MaskTable, RegionTable, ViewTable, WindowTable = MaskSettings, RegionSettings, ViewSettings, CropWindowSettings
+"""Their names in programs that made rigs before these settings had one definition."""
+
+
+class NetworkTable(Table):
     """`[network]`: where to publish poses, and who may connect."""
 
     poses: Address = DEFAULT_ENDPOINT
@@ -286,13 +189,13 @@ class NetworkTable(_Table):
     """Folder of keys (`posestream keys FOLDER`), which every address beyond this machine needs; relative to the rig."""
 
 
-class Rig(_Table):
+class Rig(Table):
     """A whole rig file."""
 
     session: SessionTable = SessionTable()
     cameras: Annotated[dict[CameraName, CameraTable], Field(min_length=1)]
-    recording: RecordingTable = RecordingTable()
-    inference: InferenceTable | None = None
+    recording: Annotated[RecordingTable, AsTable()] = RecordingTable()
+    inference: Annotated[InferenceTable, AsTable()] | None = None
     """None: record without poses."""
     network: NetworkTable = NetworkTable()
 
@@ -307,7 +210,7 @@ class Rig(_Table):
 
     def recording_of(self, camera: str) -> RecordingTable:
         """Give `[recording]` with what the camera has otherwise."""
-        return RecordingTable.model_validate(self.recording.model_dump() | self.cameras[camera].recording)
+        return read_table(RecordingTable, msgspec.to_builtins(self.recording) | self.cameras[camera].recording)
 
 
 def load_rig(path: Path, changes: Iterable[str] = ()) -> Rig:
@@ -377,12 +280,12 @@ def parse_rig(tables: dict[str, Any], origin: str) -> Rig:
     try:
         rig = Rig.model_validate(tables)
     except pydantic.ValidationError as error:
-        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in _explain(error, ()))) from error
+        raise RigError(f"rig {origin}:\n" + "\n".join(f"  {line}" for line in explain_errors(error, Rig))) from error
     for camera in rig.cameras:
         try:
             rig.recording_of(camera)
         except pydantic.ValidationError as error:
-            problems += _explain(error, ("cameras", camera, "recording"))
+            problems += explain_errors(error, RecordingTable, f"cameras.{camera}.recording.")
     problems = problems or _wrong_qualities(rig)
     problems += _same_folders(rig) + _wrong_leaders(rig)
     if problems:
@@ -501,70 +404,3 @@ def _wrong_leaders(rig: Rig) -> list[str]:
         if leader == name:
             problems.append(f"{key}: the cameras wait for each other in a circle")
     return problems
-
-
-def _explain(error: pydantic.ValidationError, prefix: tuple[str, ...]) -> list[str]:
-    return [_explain_one(dict(problem), prefix) for problem in error.errors()]
-
-
-def _explain_one(problem: dict[str, Any], prefix: tuple[str, ...]) -> str:
-    path = tuple(str(step) for step in problem["loc"] if step != "[key]")
-    key = ".".join(prefix + path)
-    match problem["type"]:
-        case "extra_forbidden":
-            known = _keys_of(prefix + path[:-1])
-            others = f"; there are: {', '.join(known)}"
-            return f"{key}: unknown key{near(path[-1], known) or others}"
-        case "missing" if path == ("cameras",):
-            return "cameras: no camera; add a table such as [cameras.top]"
-        case "missing":
-            return f"{key}: missing"
-        case "too_short" if path == ("cameras",):
-            return "cameras: no camera; add a table such as [cameras.top]"
-        case "value_error":
-            return f"{key} = {as_toml(problem['input'])}: {problem['ctx']['error']}"
-    return wrong_value(key, problem["input"], *_type_at((*prefix, *path)))
-
-
-def _type_at(path: tuple[str, ...]) -> tuple[Any, list[Any]]:
-    """Give the type of what stands at a key, and what is annotated beside it."""
-    kind: Any = Rig
-    bounds: list[Any] = []
-    for step in path:
-        models = list(_models(kind))
-        if step == "recording" and kind is CameraTable:
-            kind, bounds = RecordingTable, []
-        elif models and step in models[0].model_fields and not _is_container(kind):
-            field = models[0].model_fields[step]
-            kind, bounds = field.annotation, list(field.metadata)
-        else:  # within a list or a table of any keys
-            kind, bounds = _inside(kind), []
-    return kind, bounds
-
-
-def _is_container(kind: Any) -> bool:
-    origin = get_origin(kind)
-    if origin is Annotated:
-        return _is_container(get_args(kind)[0])
-    return origin in (list, dict)
-
-
-def _inside(kind: Any) -> Any:
-    """Give the type of a list's or a table's values."""
-    for part in (kind, *get_args(kind)):
-        whole = get_args(part)[0] if get_origin(part) is Annotated else part
-        if get_origin(whole) in (list, dict):
-            return get_args(whole)[-1]
-    return kind
-
-
-def _keys_of(path: tuple[str, ...]) -> list[str]:
-    model = next(_models(_type_at(path)[0]), Rig)
-    return list(model.model_fields)
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)

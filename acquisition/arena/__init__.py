@@ -60,14 +60,14 @@ class Arena:
         self._noise = _noise_fields(self._ground.shape, seed, noise) if noise > 0 else []
         self._motion = MouseMotion(seed, width / self._scale, height / self._scale)
         self._body = self._before = body_of(self._motion)
-        self.index = 0
+        self.frame_seq = 0
         """Number of the present frame."""
 
     def advance(self) -> None:
         """Go on to the next frame."""
         self._motion.step(self._interval_s)
         self._before, self._body = self._body, body_of(self._motion)
-        self.index += 1
+        self.frame_seq += 1
 
     @property
     def keypoints(self) -> tuple[tuple[float, float], ...]:
@@ -89,8 +89,8 @@ class Arena:
         draw(out, self._postures(), self._scale)
         if self._noise:
             height, width = out.shape[:2]
-            brighter, darker = self._noise[self.index % NOISE_FIELDS]
-            down, right = self.index * 23 % NOISE_SHIFT_PX, self.index * 47 % NOISE_SHIFT_PX
+            brighter, darker = self._noise[self.frame_seq % NOISE_FIELDS]
+            down, right = self.frame_seq * 23 % NOISE_SHIFT_PX, self.frame_seq * 47 % NOISE_SHIFT_PX
             cv2.add(out, brighter[down : down + height, right : right + width], out)
             cv2.subtract(out, darker[down : down + height, right : right + width], out)
 

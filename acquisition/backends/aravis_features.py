@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from posestream.acquisition.backends.aravis_library import Aravis, GLib
-from posestream.acquisition.backends.genicam_features import Kind, RefusedError, Value
+from posestream.acquisition.backends.genicam_features import Kind, Value
+from posestream.acquisition.backends.sdk_errors import SdkErrors
 
-__all__ = ["AravisFeatures"]
+__all__ = ["ERRORS", "AravisFeatures"]
+
+ERRORS = SdkErrors(kinds=lambda: (GLib.GError,), text=lambda error: str(getattr(error, "message", error)))
 
 
 class AravisFeatures:
@@ -69,7 +71,7 @@ class AravisFeatures:
     def get(self, name: str) -> Value:
         """Read a value; of an enumeration, the entry's name."""
         device = self._device
-        with _refusals():
+        with ERRORS.as_refusals():
             match self.kind(name):
                 case "boolean":
                     return bool(device.get_boolean_feature_value(name))
@@ -83,7 +85,7 @@ class AravisFeatures:
     def set(self, name: str, value: Value) -> None:
         """Set a value of the feature's own type; of an enumeration, by the entry's name."""
         device = self._device
-        with _refusals():
+        with ERRORS.as_refusals():
             match self.kind(name):
                 case "boolean":
                     device.set_boolean_feature_value(name, value)
@@ -97,7 +99,7 @@ class AravisFeatures:
     def bounds(self, name: str) -> tuple[float, float, float]:
         """Give the least and largest value of a number and its increment; 0 where any value between will do."""
         device = self._device
-        with _refusals():
+        with ERRORS.as_refusals():
             if self.kind(name) == "integer":
                 return (*device.get_integer_feature_bounds(name), device.get_integer_feature_increment(name))
             step = device.get_float_feature_increment(name)
@@ -106,18 +108,10 @@ class AravisFeatures:
 
     def entries(self, name: str) -> list[str]:
         """Give the entries of an enumeration that are available now."""
-        with _refusals():
+        with ERRORS.as_refusals():
             return list(self._device.dup_available_enumeration_feature_values_as_strings(name))
 
     def execute(self, name: str) -> None:
         """Execute a command."""
-        with _refusals():
+        with ERRORS.as_refusals():
             self._device.execute_command(name)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except GLib.GError as error:
-        raise RefusedError(error.message) from error

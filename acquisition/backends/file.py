@@ -1,7 +1,7 @@
 """A recorded video as a camera: at its own pace, at another, or as fast as inference takes it.
 
 Nothing of a file is lost: a frame that was read late comes late. The pixels are those that OpenCV's `VideoCapture`
-gives, which DeepLabCut reads with; the tests compare them.
+gives, which DeepLabCut reads with, upright where the file says how it was held; the tests compare them.
 """
 
 import time
@@ -16,7 +16,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from posestream.acquisition.camera import CameraError, CameraFormat, CameraSettings, Capture, EndOfStream
-from posestream.stream.disk.video_files import open_video, why_unreadable
+from posestream.stream.disk.video_files import decode_packets, open_video, upright, upright_size, why_unreadable
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
 
@@ -48,7 +48,7 @@ class _Decoded(NamedTuple):
     """A decoded frame that waits for its time."""
 
     frame: av.VideoFrame
-    number: int
+    device_id: int
     """Number of the frame in the video, going on over loops."""
     device_time: int | None
     """Ticks of the stream, going on over loops."""
@@ -115,9 +115,10 @@ class FileCamera:
         pixel_format = options.pixel_format
         if pixel_format == "auto":
             pixel_format = "gray8" if frame.format.name.startswith("gray") else "rgb24"
+        width, height = upright_size(frame)
         self._format = CameraFormat(
-            height=frame.height,
-            width=frame.width,
+            height=height,
+            width=width,
             pixel_format=pixel_format,
             rate_hz=self._rate_hz,
             tick_ns=None if stream.time_base is None else float(stream.time_base * 1_000_000_000),
@@ -182,7 +183,7 @@ class FileCamera:
             captured_ns = due_ns
         capture = Capture(
             captured_ns=captured_ns,
-            device_id=self._next.number,
+            device_id=self._next.device_id,
             device_time=self._next.device_time,
             presentation_ns=self._next.presentation_ns,
         )
@@ -207,23 +208,23 @@ class FileCamera:
             first_pts: int | None = None
             shown_ns: float | None = None
             count = 0
-            for number, frame in enumerate(self._frames(stream)):
-                count = number + 1
-                if number < options.start:
+            for frame_seq, frame in enumerate(self._frames(stream)):
+                count = frame_seq + 1
+                if frame_seq < options.start:
                     continue
                 if first_pts is None:
                     first_pts = frame.pts
                 following_ns = 0.0 if shown_ns is None else shown_ns + 1e9 / rate_hz
                 at_ns = following_ns
                 if not isinstance(options.pace, str):
-                    at_ns = (number - options.start) * 1e9 / rate_hz
+                    at_ns = (frame_seq - options.start) * 1e9 / rate_hz
                 elif frame.pts is not None and first_pts is not None and tick_ns is not None:
                     own_ns = (frame.pts - first_pts) * tick_ns
                     # A time that does not come after the one before is none; the frame then follows at the usual rate
                     at_ns = own_ns if shown_ns is None or own_ns > shown_ns else following_ns
                 shown_ns = at_ns
                 device_time = None if frame.pts is None else frame.pts + ticks
-                yield _Decoded(frame, first_index + number, device_time, start_ns + round(at_ns))
+                yield _Decoded(frame, first_index + frame_seq, device_time, start_ns + round(at_ns))
                 delivered += 1
                 if delivered == options.frames:
                     return
@@ -250,25 +251,27 @@ class FileCamera:
 
     def _frames(self, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         assert self._container is not None  # noqa: S101 - for the type checker
-        number = 0
+        frame_seq = 0
         try:
-            for packet in self._container.demux(stream):
-                for frame in packet.decode():
+            for _, frames, why in decode_packets(self._container, stream):
+                if why:
+                    raise CameraError(f"{self._settings.path}: frame {frame_seq} can't be decoded ({why})")
+                for frame in frames:
                     if frame.is_corrupt:
-                        raise CameraError(f"{self._settings.path}: frame {number} is damaged")
-                    self._check_size(frame, number)
+                        raise CameraError(f"{self._settings.path}: frame {frame_seq} is damaged")
+                    self._check_size(frame, frame_seq)
                     yield frame
-                    number += 1
+                    frame_seq += 1
         except av.FFmpegError as error:
-            raise CameraError(f"{self._settings.path}: frame {number} can't be decoded ({error.strerror})") from error
-        if number == 0:
+            raise CameraError(f"{self._settings.path}: frame {frame_seq} can't be read ({error.strerror})") from error
+        if frame_seq == 0:
             raise CameraError(f"{self._settings.path}: has no frame that can be decoded")
 
-    def _check_size(self, frame: av.VideoFrame, number: int) -> None:
-        expected = self._format
-        if expected is not None and (frame.width, frame.height) != (expected.width, expected.height):
+    def _check_size(self, frame: av.VideoFrame, frame_seq: int) -> None:
+        expected, (width, height) = self._format, upright_size(frame)
+        if expected is not None and (width, height) != (expected.width, expected.height):
             raise CameraError(
-                f"{self._settings.path}: frame {number} is {frame.width}x{frame.height}, "
+                f"{self._settings.path}: frame {frame_seq} is {width}x{height}, "
                 f"those before were {expected.width}x{expected.height}"
             )
 
@@ -285,9 +288,9 @@ class FileCamera:
 def convert(
     frame: av.VideoFrame, reformatter: VideoReformatter, camera_format: CameraFormat, out: NDArray[np.uint8]
 ) -> None:
-    """Put a decoded frame into `out`, (height, width, channels) uint8, in the camera's pixel format."""
+    """Put a decoded frame, upright, into `out`, (height, width, channels) uint8, in the camera's pixel format."""
     # Bicubic is what OpenCV converts with: with it, the pixels are equal to the last bit
     converted = reformatter.reformat(
         frame, format=PYAV_FORMATS[camera_format.pixel_format], interpolation=Interpolation.BICUBIC
     )
-    np.copyto(out, converted.to_ndarray().reshape(camera_format.shape))
+    np.copyto(out, upright(frame, converted.to_ndarray()).reshape(camera_format.shape))

@@ -16,6 +16,7 @@ from posestream.acquisition.backends.file import convert
 from posestream.acquisition.backends.stream_reader import StreamReader, reason
 from posestream.acquisition.backends.vocabulary import DeviceSettings, refuse_others
 from posestream.acquisition.camera import CameraError, CameraFormat, Capture, FoundCamera
+from posestream.stream.disk.video_files import upright_size
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import PixelFormat
 
@@ -150,13 +151,11 @@ class LibavCamera:
         return given | {key: _text(value) for key, value in options.nodes.items()}
 
     def _describe(self, stream: av.VideoStream, frame: av.VideoFrame, tick_ns: float | None) -> CameraFormat:
-        options, codec = self._settings, stream.codec_context.name
-        asked = (options.width or frame.width, options.height or frame.height)
-        if asked != (frame.width, frame.height):
+        options, codec, (width, height) = self._settings, stream.codec_context.name, upright_size(frame)
+        asked = (options.width or width, options.height or height)
+        if asked != (width, height):
             self.stop()
-            raise CameraError(
-                f"{self._name}: was asked for {asked[0]}x{asked[1]} pixels and gives {frame.width}x{frame.height}"
-            )
+            raise CameraError(f"{self._name}: was asked for {asked[0]}x{asked[1]} pixels and gives {width}x{height}")
         pixel_format: PixelFormat = "gray8" if frame.format.name.startswith("gray") else "rgb24"
         for known in PIXEL_FORMATS:
             pixel_format = known if options.pixel_format == known else pixel_format
@@ -165,10 +164,10 @@ class LibavCamera:
         if options.rate_hz is not None and (rate_hz is None or abs(rate_hz - options.rate_hz) > 0.01 * options.rate_hz):
             says = "does not say its rate" if rate_hz is None else f"says that it gives {rate_hz:g}"
             warnings = (f"{self._name} was asked for {options.rate_hz:g} frames/s and {says}",)
-        took: dict[str, bool | int | float | str] = {"width": frame.width, "height": frame.height}
+        took: dict[str, bool | int | float | str] = {"width": width, "height": height}
         return CameraFormat(
-            height=frame.height,
-            width=frame.width,
+            height=height,
+            width=width,
             pixel_format=pixel_format,
             rate_hz=rate_hz,
             tick_ns=tick_ns,
@@ -218,13 +217,13 @@ class LibavCamera:
         if decoded is None:
             return None
         frame = decoded.frame
-        if (frame.width, frame.height) != (self._format.width, self._format.height):
+        width, height = upright_size(frame)
+        if (width, height) != (self._format.width, self._format.height):
             raise CameraError(
-                f"{self._name}: changed its size from {self._format.width}x{self._format.height} to "
-                f"{frame.width}x{frame.height}"
+                f"{self._name}: changed its size from {self._format.width}x{self._format.height} to {width}x{height}"
             )
         convert(frame, self._reformatter, self._format, out)
-        return Capture(captured_ns=decoded.arrived_ns, device_id=decoded.number, device_time=decoded.ticks)
+        return Capture(captured_ns=decoded.arrived_ns, device_id=decoded.device_id, device_time=decoded.ticks)
 
     def stop(self) -> None:
         """End the thread and disconnect; where the stream has stalled, that takes `lost_s`."""

@@ -27,7 +27,7 @@ class Decoded(NamedTuple):
     """A picture that waits to be read."""
 
     frame: av.VideoFrame
-    number: int
+    device_id: int
     """Counts the pictures since `begin`, with those that were damaged."""
     ticks: int | None
     """The stream's time, ever rising; none where it has none."""
@@ -61,7 +61,7 @@ class StreamReader:
         self._waiting: deque[Decoded] = deque(maxlen=WAITING_FRAMES)
         self._first: Decoded | None = None
         self._begun_ns: int | None = None
-        self._number = 0
+        self._device_id = 0
         self._shift = 0
         self._shown_us = 0.0
         self._last: tuple[int, int] | None = None
@@ -133,19 +133,19 @@ class StreamReader:
                 self._put(frame, arrived_ns)
 
     def _count_damaged(self) -> None:
-        if self._number:  # a stream that is joined in the middle begins with pictures that can't be decoded
-            self._number += 1
+        if self._device_id:  # a stream that is joined in the middle begins with pictures that can't be decoded
+            self._device_id += 1
 
     def _put(self, frame: av.VideoFrame, arrived_ns: int) -> None:
         ticks = self._ticks(frame, arrived_ns)
         with self._changed:
             begun = self._begun_ns is not None and arrived_ns >= self._begun_ns
-            decoded = Decoded(frame, self._number, ticks, arrived_ns)
+            decoded = Decoded(frame, self._device_id, ticks, arrived_ns)
             if self._first is None:
                 self._first = decoded
             if begun:
                 self._waiting.append(decoded)
-                self._number += 1
+                self._device_id += 1
             self._changed.notify_all()
 
     def _ticks(self, frame: av.VideoFrame, arrived_ns: int) -> int | None:

@@ -181,13 +181,13 @@ class SyntheticCamera:
         """
         if self._arena is None or self._start_ns is None:
             raise CameraError("the synthetic camera was read before it was started")
-        self._unplug(self._arena.index)
+        self._unplug(self._arena.frame_seq)
         deadline_ns = self._clock() + round(timeout_s * 1e9)
         self._skip_lost(deadline_ns)
-        index = self._arena.index
-        if self._settings.frames is not None and index >= self._settings.frames:
+        frame_seq = self._arena.frame_seq
+        if self._settings.frames is not None and frame_seq >= self._settings.frames:
             raise EndOfStream
-        ready_ns = self._start_ns + self._delivery_ns(index)
+        ready_ns = self._start_ns + self._delivery_ns(frame_seq)
         if ready_ns > deadline_ns:
             self._wait(deadline_ns)
             return None
@@ -197,8 +197,8 @@ class SyntheticCamera:
         self._delivered_ns = max(self._delivered_ns, ready_ns)  # in order, whatever the delays
         capture = Capture(
             captured_ns=self._delivered_ns,
-            device_id=self._device_id(index),
-            device_time=round(self._exposure_ns(index) * (1 + self._settings.skew_ppm * 1e-6)),
+            device_id=self._device_id(frame_seq),
+            device_time=round(self._exposure_ns(frame_seq) * (1 + self._settings.skew_ppm * 1e-6)),
             truth=self._arena.keypoints,
         )
         self._advance()
@@ -212,24 +212,24 @@ class SyntheticCamera:
         unplug, since_ns = self._settings.unplug, self._unplugged_ns
         return unplug is not None and since_ns is not None and self._clock() - since_ns < unplug[1] * 1e9
 
-    def _unplug(self, index: int) -> None:
+    def _unplug(self, frame_seq: int) -> None:
         unplug = self._settings.unplug
-        if unplug is not None and self._unplugged_ns is None and index >= unplug[0]:
+        if unplug is not None and self._unplugged_ns is None and frame_seq >= unplug[0]:
             self._unplugged_ns = self._clock()
             raise CameraError("the synthetic camera was unplugged")
 
-    def _device_id(self, index: int) -> int:
+    def _device_id(self, frame_seq: int) -> int:
         if self._settings.device_ids is None:
-            return index
+            return frame_seq
         first, last = self._settings.device_ids
-        return first + index % (last - first + 1)
+        return first + frame_seq % (last - first + 1)
 
-    def _exposure_ns(self, index: int) -> int:
-        return round(index * 1e9 / self._settings.rate_hz)
+    def _exposure_ns(self, frame_seq: int) -> int:
+        return round(frame_seq * 1e9 / self._settings.rate_hz)
 
-    def _delivery_ns(self, index: int) -> int:
+    def _delivery_ns(self, frame_seq: int) -> int:
         """When the frame leaves the device, nanoseconds since the start."""
-        ready_ns = self._exposure_ns(index) + self._jitter_ns
+        ready_ns = self._exposure_ns(frame_seq) + self._jitter_ns
         if self._settings.stall is not None:
             from_ns, for_ns = (round(seconds * 1e9) for seconds in self._settings.stall)
             if from_ns <= ready_ns < from_ns + for_ns:
@@ -241,12 +241,12 @@ class SyntheticCamera:
         assert self._arena is not None  # noqa: S101 - for the type checker
         assert self._start_ns is not None  # noqa: S101
         limit = self._settings.frames
-        while limit is None or self._arena.index < limit:
-            index = self._arena.index
-            if self._start_ns + self._exposure_ns(index) > deadline_ns:
+        while limit is None or self._arena.frame_seq < limit:
+            frame_seq = self._arena.frame_seq
+            if self._start_ns + self._exposure_ns(frame_seq) > deadline_ns:
                 return
-            taken_ns = max(self._clock() - self._start_ns, self._delivery_ns(index))
-            newer = index + self._settings.buffers
+            taken_ns = max(self._clock() - self._start_ns, self._delivery_ns(frame_seq))
+            newer = frame_seq + self._settings.buffers
             pushed_out = (limit is None or newer < limit) and self._exposure_ns(newer) <= taken_ns
             if not (self._dropped or pushed_out):
                 return

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from posestream.inference.engine import Engine, Shape
-from posestream.inference.windows.crop_window import CropWindowFollower, CropWindowSettings
+from posestream.inference.windows.crop_window import CropWindowFollower
 from posestream.stream.wire.jobs import InferenceJob
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
@@ -61,7 +61,7 @@ def _measure(engine: Engine, job: InferenceJob, shape: Shape) -> Expected:
     most = common_batch(job)
     whole_s, batch = _frame_s(engine, width, height, pixel_format, most)
     if job.window is not None:
-        settings = CropWindowSettings(**msgspec.structs.asdict(job.window))
+        settings = job.window
         if sizes := CropWindowFollower(settings, width, height).sizes:
             window_s, batch = _frame_s(engine, *sizes[-1], pixel_format, most)
             share = 1 / settings.check_every

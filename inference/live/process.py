@@ -28,16 +28,16 @@ from posestream.inference.live.pipeline import Pipeline
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.inference.windows.camera_window import CropWindowCounts
-from posestream.inference.windows.crop_window import CropWindowSettings
 from posestream.inference.windows.crop_window_run import CropWindowRun
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.endpoints import EndpointError
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import InferenceJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
-from posestream.stream.wire.sockets import RECONNECT_S, EndpointError
+from posestream.stream.wire.sockets import RECONNECT_S
 
 __all__ = ["InferenceRole", "main", "prepare_engine"]
 
@@ -227,10 +227,7 @@ def prepare_engine(engine: Engine, job: InferenceJob) -> dict[Shape, CropWindowR
             engine.prepare(*shape, batch_sizes=sizes)
             continue
         height, width, pixel_format = shape
-        try:
-            settings = CropWindowSettings(**msgspec.structs.asdict(job.window))
-        except ValueError as error:
-            raise ModelError(f"inference.window: {error}") from error
+        settings = job.window
         if min(settings.sides) > min(height, width):
             raise ModelError(
                 f"inference.window: no window of {', '.join(map(str, settings.sides))} pixels lies in frames of "

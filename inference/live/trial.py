@@ -93,7 +93,7 @@ def try_job(bundle: ModelBundle, job: InferenceJob) -> Details:
     ModelError
         It can't run so here.
     """
-    engine = open_engine(bundle, job.engine, job.precision, job.threads or len(job.cpus) or None)
+    engine = open_engine(bundle, job.engine, job.precision, job.threads or len(job.cpus or ()) or None)
     prepare_engine(engine, job)
     expected = measure_expected(engine, job)
     name = bundle.spec.name

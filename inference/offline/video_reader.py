@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import VideoError
-from posestream.stream.disk.video_files import decode_packets, open_video, upright, why_unreadable
+from posestream.stream.disk.video_files import decode_packets, open_video, upright, upright_size, why_unreadable
 
 __all__ = ["VideoReader"]
 
@@ -79,9 +79,8 @@ class VideoReader:
         self._next: Any = next(self._frames, None)
         if self._next is None:
             raise VideoError(f"{self._path}: it has no frame that can be decoded{self._reason()}")
-        sides = self._next.width, self._next.height
-        self.width, self.height = sides if self._next.rotation % 180 == 0 else sides[::-1]
-        self._size = sides
+        self.width, self.height = upright_size(self._next)
+        self._size = self._next.width, self._next.height
 
     def __enter__(self) -> "VideoReader":
         return self

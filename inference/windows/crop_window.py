@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.stream.wire.settings import CropWindowSettings
+
 __all__ = ["CropWindow", "CropWindowFollower", "CropWindowSettings"]
 
 STRIDE = 16
@@ -25,34 +27,6 @@ LONGEST_AHEAD = 10.0
 """Frames for which an animal is expected to go on as it did."""
 
 Pose = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropWindowSettings:
-    """How the window follows.
-
-    Raises
-    ------
-    ValueError
-        A side is no multiple of 32, or no room is left within the margin; the text is for people.
-    """
-
-    sides: tuple[int, ...] = (256,)
-    """Sides of windows, pixels of what the network sees; the smallest that the animal fits into is taken. They are less
-    by up to 15 pixels where the frame's sides are no multiples of 16."""
-    margin_px: int = 64
-    """Pixels that confident body parts keep from the window's edges, but for those that are the frame's."""
-    threshold: float = 0.6
-    """Likelihood from which a body part is confident."""
-    check_every: int = 100
-    """Frames after which the network runs on a whole one."""
-
-    def __post_init__(self) -> None:
-        for side in self.sides:
-            if side % 32 or side < 64:
-                raise ValueError(f"the side of a window is a multiple of 32 pixels and at least 64, not {side}")
-            if side <= 2 * self.margin_px:
-                raise ValueError(f"a window of {side} pixels has no room within a margin of {self.margin_px}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -106,7 +107,7 @@ def probe_rig(rig: Rig, rig_folder: Path, seconds: float, pictures: Path, displa
     if not local:
         raise RigError("all cameras of this rig are on other machines; test them there")
     session = rig.session.model_copy(update={"seconds": seconds, "name": "test"})
-    recording = rig.recording.model_copy(update={"enabled": True})
+    recording = msgspec.structs.replace(rig.recording, enabled=True)
     rig = rig.model_copy(
         update={"cameras": local, "session": session, "recording": recording, "inference": None},
     )

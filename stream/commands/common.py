@@ -1,12 +1,15 @@
 """What the commands share: names that they take, and what they may print."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from posestream.stream.wire.settings import PrecisionChoice
+
 __all__ = ["PRECISIONS", "debugging", "named_model", "plain"]
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+PRECISIONS = get_args(PrecisionChoice)
 
 
 def named_model(model: Path) -> str:

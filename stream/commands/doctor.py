@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from posestream.stream.commands.cameras import list_cameras, show_cameras
-from posestream.stream.rig import RecordingTable, Rig, RigError, check_cameras
+from posestream.stream.rig import Rig, RigError, check_cameras
 from posestream.stream.run.outlook import expected_poses
 from posestream.stream.run.rig_jobs import camera_job, inference_job
 from posestream.stream.wire.messages import StreamInfo
@@ -115,12 +115,13 @@ def _encoders(rig: Rig | None) -> Iterator[Finding]:
 
     from posestream.acquisition.camera import CameraFormat
     from posestream.acquisition.encoder import EncoderError, VideoWriter
-    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.run.rig_jobs import recording_settings
+    from posestream.stream.wire.settings import RecordingSettings
 
     picture = CameraFormat(height=SIDE, width=SIDE, pixel_format="rgb24", rate_hz=30.0)
     asked = {name: rig.recording_of(name) for name in rig.cameras} if rig is not None else {}
     for name, table in asked.items():
-        settings = RecordingSettings(**table.model_dump(include=_shared_keys()))
+        settings = recording_settings(table)
         try:
             VideoWriter(None, settings, picture)
             yield Finding("encoder", "ok", f"camera {name}: {settings.codec} opens with the rig's settings")
@@ -141,10 +142,6 @@ def _encoders(rig: Rig | None) -> Iterator[Finding]:
         yield Finding("encoder", "problem", f"{versions}: no encoder opens", "install PyAV again: pip install -U av")
     if refused:
         yield Finding("encoder", "note", f"not on this machine: {', '.join(refused)}")
-
-
-def _shared_keys() -> set[str]:
-    return set(RecordingTable.model_fields) - {"enabled", "queue_mib"}
 
 
 def _rig_cameras(rig: Rig, rig_folder: Path, streams: list[StreamInfo]) -> Iterator[Finding]:

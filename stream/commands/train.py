@@ -167,7 +167,7 @@ def arena_frames(count: int, bodyparts: Sequence[str], first_seed: int) -> list[
         arena.render(pixels)
         truth = dict(zip(KEYPOINTS, arena.keypoints, strict=True))
         keypoints = np.array([truth.get(part, (np.nan, np.nan)) for part in bodyparts])
-        frames.append(LabelledFrame(f"arena {seed}, frame {arena.index}", _Pixels(pixels), keypoints, known))
+        frames.append(LabelledFrame(f"arena {seed}, frame {arena.frame_seq}", _Pixels(pixels), keypoints, known))
     return frames
 
 

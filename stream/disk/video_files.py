@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["UnreadableError", "decode_packets", "open_video", "reading_video", "upright", "why_unreadable"]
+__all__ = [
+    "UnreadableError",
+    "decode_packets",
+    "open_video",
+    "reading_video",
+    "upright",
+    "upright_size",
+    "why_unreadable",
+]
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,asf,flv,ogg,mjpeg,h264,hevc,ivf,av1,"
@@ -97,7 +105,7 @@ def decode_packets(container: "InputContainer", stream: "VideoStream") -> Iterat
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            yield packet, [], str(error)
+            yield packet, [], error.strerror or str(error)
         else:
             yield packet, frames, ""
 
@@ -105,6 +113,11 @@ def decode_packets(container: "InputContainer", stream: "VideoStream") -> Iterat
 def upright(frame: Any, pixels: Any) -> NDArray[np.uint8]:
     """Turn a frame's pixels, (height, width, ...), as its container says that they are to be shown; gives a view."""
     return np.asarray(np.rot90(pixels, frame.rotation // 90), np.uint8)
+
+
+def upright_size(frame: Any) -> tuple[int, int]:
+    """Give width and height, pixels, that a decoded frame has once it is upright."""
+    return (frame.width, frame.height) if frame.rotation % 180 == 0 else (frame.height, frame.width)
 
 
 def why_unreadable(path: Path, error: Exception | None = None) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from posestream.stream.wire.clock import monotonic_ns, wall_ns
+from posestream.stream.wire.endpoints import is_loopback
 from posestream.stream.wire.messages import Event, StreamInfo
-from posestream.stream.wire.sockets import is_loopback
 
 __all__ = ["FrameWatch", "Hearing"]
 

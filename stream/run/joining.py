@@ -13,11 +13,11 @@ import zmq
 
 from posestream.stream.run.roles import ROLES, RoleRow
 from posestream.stream.wire.control import ControlLink
+from posestream.stream.wire.endpoints import EndpointError, check_endpoint
 from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.interrupts import take_interrupts
 from posestream.stream.wire.keys import Keys, KeysError, load_keys, stop_authenticator
 from posestream.stream.wire.process import ORPHANED_S, Ended, Observer, Role, RoleRun, joining
-from posestream.stream.wire.sockets import EndpointError, check_endpoint
 
 __all__ = ["JoinError", "join_run"]
 

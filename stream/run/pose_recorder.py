@@ -13,12 +13,12 @@ from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_loc
 from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.endpoints import EndpointError
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import Job, PoseRecorderJob
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import SKIPPED, Event, Pose
 from posestream.stream.wire.process import parse_arguments, serve
-from posestream.stream.wire.sockets import EndpointError
 
 __all__ = ["PoseRecorderRole", "main"]
 

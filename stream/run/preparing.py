@@ -7,9 +7,9 @@ from posestream.stream.rig import Rig, RigError, check_cameras, check_model
 from posestream.stream.run.children import Child
 from posestream.stream.run.outcome import WrongUseError
 from posestream.stream.session.record import OutputError, check_output
+from posestream.stream.wire.endpoints import EndpointError, check_endpoint, check_reachable, remove_leftovers
 from posestream.stream.wire.keys import Keys, KeysError, load_keys
 from posestream.stream.wire.priority import CpusError, check_cpus
-from posestream.stream.wire.sockets import EndpointError, check_endpoint, check_reachable, remove_leftovers
 
 __all__ = ["check_start", "keys_folder"]
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from posestream.stream.rig import Rig
-from posestream.stream.wire.jobs import CameraJob, FollowJob, InferenceJob, RecordingSettings, ViewSettings
+from posestream.stream.rig import RecordingTable, Rig
+from posestream.stream.wire.jobs import CameraJob, InferenceJob
 from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.wire.settings import InferenceSettings, RecordingSettings, VideoSettings
 
-__all__ = ["camera_job", "inference_job"]
+__all__ = ["camera_job", "inference_job", "recording_settings"]
 
-WINDOW_BATCHES = 3
+CREDIT_BATCHES = 3
 """How many batches a camera that waits for inference may be ahead: one in the engine, one after it, one on its way."""
 
 
@@ -32,7 +34,6 @@ def camera_job(rig: Rig, name: str, rig_folder: Path, session: str, folder: str)
         Folder that the camera's process writes to.
     """
     table, recording = rig.cameras[name], rig.recording_of(name)
-    settings = recording.model_dump(exclude={"enabled", "queue_mib"}) | {"queue_bytes": recording.queue_mib * 2**20}
     return CameraJob(
         session=session,
         camera=name,
@@ -42,15 +43,15 @@ def camera_job(rig: Rig, name: str, rig_folder: Path, session: str, folder: str)
         known_keys=tuple(type(table).model_fields),
         endpoint=table.endpoint or "",
         folder=folder,
-        recording=RecordingSettings(**settings) if recording.enabled else None,
-        view=msgspec.convert(table.view.model_dump(), ViewSettings) if table.view is not None else None,
+        recording=recording_settings(recording) if recording.enabled else None,
+        view=table.view,
         min_free_bytes=round(rig.session.min_free_gib * 2**30),
         stop_free_bytes=round(rig.session.stop_free_gib * 2**30),
         publish_queue_bytes=table.publish_queue_mib * 2**20,
         timeout_s=table.timeout_s,
         reconnect_s=table.reconnect_s,
-        cpus=tuple(table.cpus or ()),
-        window=WINDOW_BATCHES * (rig.inference.batch_size if rig.inference is not None else 1),
+        cpus=None if table.cpus is None else tuple(table.cpus),
+        credit=CREDIT_BATCHES * (rig.inference.batch_size if rig.inference is not None else 1),
     )
 
 
@@ -65,13 +66,16 @@ def inference_job(rig: Rig, rig_folder: Path, session: str, streams: Iterable[St
         rig_folder="" if table.remote else str(rig_folder),
         streams=tuple(streams),
         endpoint=rig.network.poses,
-        mode=table.mode,
-        batch_size=table.batch_size,
-        wait_ms=table.wait_ms,
         queue_bytes=table.queue_mib * 2**20,
-        engine=table.engine,
-        precision=table.precision,
-        threads=table.threads,
-        cpus=tuple(table.cpus or ()),
-        window=msgspec.convert(table.window.model_dump(), FollowJob) if table.window is not None else None,
+        **_shared(table, InferenceSettings),
     )
+
+
+def recording_settings(table: RecordingTable) -> RecordingSettings:
+    """Give what a camera's process is told of a recording."""
+    return RecordingSettings(queue_bytes=table.queue_mib * 2**20, **_shared(table, VideoSettings))
+
+
+def _shared(table: msgspec.Struct, base: type[msgspec.Struct]) -> dict[str, Any]:
+    """Give the fields that a table has in common with a job."""
+    return {name: getattr(table, name) for name in base.__struct_fields__}

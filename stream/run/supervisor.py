@@ -35,8 +35,8 @@ from posestream.stream.run.roles import ROLES, RoleRow
 from posestream.stream.run.start_logs import keep_start_logs
 from posestream.stream.session.record import OutputError, Session
 from posestream.stream.wire.control import ControlServer, Stop
+from posestream.stream.wire.endpoints import EndpointError, local_endpoint
 from posestream.stream.wire.keys import stop_authenticator
-from posestream.stream.wire.sockets import EndpointError, local_endpoint
 
 __all__ = ["Display", "NothingRecordedError", "Outcome", "RunState", "StartError", "Supervisor", "WrongUseError"]
 

@@ -18,10 +18,11 @@ import zmq
 from msgspec import Meta
 from zmq.utils.monitor import recv_monitor_message
 
+from posestream.stream.wire.endpoints import remove_socket
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event, StreamInfo, Text
-from posestream.stream.wire.sockets import Door, bind, connect, limit_parts, remove_socket
+from posestream.stream.wire.sockets import Door, bind, connect, limit_parts
 
 __all__ = [
     "Armed",

@@ -14,16 +14,18 @@ import pytest
 import zmq
 from numpy.typing import NDArray
 
+from posestream.acquisition.announcer import MAX_EVENTS
 from posestream.acquisition.backends.synthetic import SyntheticCamera, SyntheticSettings
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, CameraSettings, Capture
-from posestream.acquisition.capture import MAX_EVENTS, CaptureThread
+from posestream.acquisition.capture import CaptureThread
 from posestream.acquisition.encoder import VideoWriter
 from posestream.acquisition.lag import EncoderLag
 from posestream.acquisition.recorder import Recorder
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.messages import Event, Frame, Hello, StreamInfo, decode
-from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
+from posestream.stream.wire.settings import RecordingSettings
+from posestream.stream.wire.sockets import Publisher, subscriber
 
 from ..support.waiting import until
 

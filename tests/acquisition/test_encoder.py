@@ -12,7 +12,7 @@ import pytest
 
 from posestream.acquisition.camera import CameraFormat
 from posestream.acquisition.encoder import EncoderError, VideoWriter
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 GREY = CameraFormat(height=120, width=160, pixel_format="gray8", rate_hz=100.0)
 COLOUR = CameraFormat(height=120, width=160, pixel_format="rgb24", rate_hz=100.0)
@@ -111,7 +111,7 @@ KILLED = """
     import numpy as np
     from posestream.acquisition.camera import CameraFormat
     from posestream.acquisition.encoder import VideoWriter
-    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.wire.settings import RecordingSettings
 
     path = Path(sys.argv[1])
     camera = CameraFormat(height=120, width=160, pixel_format="gray8", rate_hz=100.0)

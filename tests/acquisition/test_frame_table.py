@@ -16,7 +16,7 @@ from posestream.stream.disk.tables import FRAME_COLUMNS, FrameState, whole_lines
 
 def stamped(seq: int, captured_ns: int, device_id: int | None = None, note: str = "", **capture) -> Stamped:
     return Stamped(
-        seq=seq,
+        frame_seq=seq,
         capture=Capture(captured_ns=captured_ns + 2, **capture),
         device_id=device_id,
         captured_ns=captured_ns,

@@ -12,7 +12,7 @@ from posestream.acquisition.camera import CameraFormat
 from posestream.acquisition.encoder import VideoWriter
 from posestream.stream.disk.packets import packet_crc32
 from posestream.stream.session.video_times import decode_video
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 GREY = CameraFormat(height=480, width=640, pixel_format="gray8", rate_hz=100.0)
 CODECS: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ from posestream.acquisition.frame_table import FrameTable
 from posestream.acquisition.recorder import MAX_ROWS_WAITING, Recorder
 from posestream.acquisition.stamps import FrameStamper, Stamped
 from posestream.stream.disk.tables import FrameState
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 from ..support.waiting import until
 
@@ -38,7 +38,7 @@ def frames_in(path: Path) -> int:
 def stamped(seq: int, captured_ns: int | None = None, lost: range = range(0), **capture) -> Stamped:
     time = seq * 10_000_000 if captured_ns is None else captured_ns
     return Stamped(
-        seq=seq,
+        frame_seq=seq,
         capture=Capture(captured_ns=time, **capture),
         device_id=capture.get("device_id"),
         captured_ns=time,

@@ -35,7 +35,7 @@ def test_a_time_in_the_future_does_not_hold_up_those_behind_it() -> None:
     ]
     assert [frame.captured_ns for frame in frames] == [number * FRAME_NS for number in range(5)]
     assert "3600.000000 s in the future" in frames[2].note
-    assert [frame.note for frame in frames if frame.seq != 2] == [""] * 4
+    assert [frame.note for frame in frames if frame.frame_seq != 2] == [""] * 4
 
 
 @given(
@@ -85,6 +85,6 @@ def test_a_loss_is_told_with_the_frame_before_which_it_happened_and_the_cause() 
     for number, device_id in enumerate([0, 1, 5, 4, *range(6, 30)]):
         why = "cable" if device_id == 5 else ""
         told += stamps.stamp(Capture(captured_ns=number, device_id=device_id, lost_why=why), 0).losses
-    assert told == [Loss(count=2, first_id=2, last_id=3, seq=2, why="cable")]
+    assert told == [Loss(count=2, first_id=2, last_id=3, frame_seq=2, why="cable")]
     stamps.stamp(Capture(captured_ns=99, device_id=40), 0)
-    assert stamps.end() == (Loss(count=10, first_id=30, last_id=39, seq=28, why=""),)
+    assert stamps.end() == (Loss(count=10, first_id=30, last_id=39, frame_seq=28, why=""),)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from posestream.acquisition.camera import Camera, CameraError, CameraFormat, create_camera
 from posestream.acquisition.view import View, ViewedCamera
-from posestream.stream.wire.jobs import MaskSettings, RegionSettings, ViewSettings
 from posestream.stream.wire.sensor import to_frame, to_sensor
+from posestream.stream.wire.settings import MaskSettings, RegionSettings, ViewSettings
 
 from .camera_contract import CameraContract, buffer_for, read_frame
 

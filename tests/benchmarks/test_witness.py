@@ -13,7 +13,7 @@ import pytest
 from posestream.acquisition.camera import CameraFormat, Capture
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 pytestmark = pytest.mark.timeout(240)
 TRIALS = [

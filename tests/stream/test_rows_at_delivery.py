@@ -26,7 +26,7 @@ from posestream.acquisition.camera import CameraFormat, Capture
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.jobs import RecordingSettings
+from posestream.stream.wire.settings import RecordingSettings
 
 camera = CameraFormat(height=480, width=640, pixel_format="gray8", rate_hz=200.0)
 settings = RecordingSettings(container=sys.argv[2], preset=sys.argv[3], queue_s=float(sys.argv[4]))

@@ -9,8 +9,9 @@ import pytest
 import zmq
 
 from posestream.stream.wire.control import MAX_CONTROL_BYTES, ControlLink, ControlServer, Failed, Join
+from posestream.stream.wire.endpoints import EndpointError, check_endpoint, local_endpoint
 from posestream.stream.wire.keys import Keys, KeysError, create_keys, load_keys, stop_authenticator
-from posestream.stream.wire.sockets import EndpointError, Publisher, check_endpoint, connect, local_endpoint, subscriber
+from posestream.stream.wire.sockets import Publisher, connect, subscriber
 
 from ..support.runs import free_endpoint
 from ..support.waiting import until

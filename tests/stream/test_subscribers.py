@@ -13,8 +13,9 @@ import pytest
 import zmq
 
 from posestream.stream.subscribers import FrameSubscriber, PoseSubscriber
+from posestream.stream.wire.endpoints import EndpointError, local_endpoint
 from posestream.stream.wire.messages import END, encode_event, encode_frame, encode_hello, encode_pose
-from posestream.stream.wire.sockets import EndpointError, Publisher, local_endpoint
+from posestream.stream.wire.sockets import Publisher
 
 from ..support.waiting import until
 from .test_messages import EVENT, FRAME, HELLO, KEYPOINTS, PIXELS, POSE

@@ -6,9 +6,10 @@ import zmq
 from posestream.stream.run import pose_recorder
 from posestream.stream.run.children import Child, refusal
 from posestream.stream.wire.control import Join
+from posestream.stream.wire.endpoints import EndpointError
 from posestream.stream.wire.jobs import PoseRecorderJob
 from posestream.stream.wire.keys import create_keys, load_keys, stop_authenticator
-from posestream.stream.wire.sockets import EndpointError, Publisher
+from posestream.stream.wire.sockets import Publisher
 
 from ..support.runs import ARENA
 

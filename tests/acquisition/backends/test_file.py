@@ -9,6 +9,7 @@ import pytest
 from posestream.acquisition.backends.file import FileCamera, FileSettings
 from posestream.acquisition.camera import CameraError, CameraFormat, Capture, EndOfStream
 
+from ...support.videos import hold_sideways
 from ..camera_contract import FakeTime, buffer_for, read_all, read_frame, write_video
 
 IRREGULAR_MS = [0, 40, 80, 200, 230, 300]
@@ -132,6 +133,20 @@ def test_pixels_of_a_real_recording_are_those_of_opencv(openfield_clip: Path) ->
     for _ in range(100):
         read_frame(camera, out)
         assert (out[:, :, ::-1] == reference.read()[1]).all()
+
+
+def test_a_video_that_was_held_sideways_is_upright(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", size=(162, 122))
+    lying = read_all(*_started(FakeTime(), path, pixel_format="gray8"))
+    hold_sideways(path)
+    colour, grey = (_started(FakeTime(), path, pixel_format=name) for name in ("rgb24", "gray8"))
+    assert (colour[1].shape, grey[1].shape) == ((162, 122, 3), (162, 122, 1))
+    theirs, upright = _opencv_frames(path), read_all(*colour)
+    assert len(upright) == len(theirs) == 10
+    for (_, mine), other in zip(upright, theirs, strict=True):
+        assert (mine[:, :, ::-1] == other).all()
+    for (_, mine), (_, before) in zip(read_all(*grey), lying, strict=True):
+        assert (mine == np.rot90(before, -1)).all()
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

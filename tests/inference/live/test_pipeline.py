@@ -19,6 +19,7 @@ from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.inference.pose import FramePose
 from posestream.stream.wire.clock import monotonic_ns
+from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.messages import (
     END,
     SKIPPED,
@@ -31,7 +32,7 @@ from posestream.stream.wire.messages import (
     encode_event,
     encode_frame,
 )
-from posestream.stream.wire.sockets import Publisher, local_endpoint, subscriber
+from posestream.stream.wire.sockets import Publisher, subscriber
 
 from ...support.waiting import until
 

@@ -1,6 +1,5 @@
 """Videos are read as DeepLabCut reads them: held to OpenCV, which it uses."""
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from posestream.inference.engines.quantise import spread_frames
 from posestream.inference.errors import VideoError
 from posestream.inference.offline.video_reader import VideoReader
 
+from ...support.videos import hold_sideways
+
 FRAMES = 12
 WIDTH, HEIGHT = 80, 48
-QUARTER_TURN = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
 
 
 def write(
@@ -130,10 +130,7 @@ def test_colour_in_a_later_frame(grey, colour, tmp_path: Path) -> None:
 def test_a_rotated_video_is_upright(grey, colour, tmp_path: Path) -> None:
     for name, pictures in (("grey.mp4", grey), ("colour.mp4", colour)):
         path = write(tmp_path / name, pictures, "yuv420p")
-        data = bytearray(path.read_bytes())
-        matrix = data.index(b"tkhd") + 44
-        data[matrix : matrix + 36] = QUARTER_TURN
-        path.write_bytes(data)
+        hold_sideways(path)
         _, pixels, _ = read(path)
         assert pixels.shape[1:3] == (WIDTH, HEIGHT)
         np.testing.assert_array_equal(np.broadcast_to(pixels, (*pixels.shape[:3], 3)), opencv(path))

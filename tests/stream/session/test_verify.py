@@ -48,7 +48,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from posestream.acquisition.recorder import Recorder
     from posestream.acquisition.stamps import FrameStamper
     from posestream.stream.disk.tables import SKIPPED_COLUMNS, TableWriter, backfilled_columns, pose_columns
-    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.wire.settings import RecordingSettings
 
     folder = tmp_path_factory.mktemp("session")
     (folder / "top").mkdir()
@@ -128,7 +128,7 @@ def film_again(video: Path) -> None:
     """The same times, and nothing to be seen."""
     from posestream.acquisition.camera import CameraFormat
     from posestream.acquisition.encoder import VideoWriter
-    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.wire.settings import RecordingSettings
 
     times_us, _ = decoded_times_us(video)
     video.unlink()

@@ -17,7 +17,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, l
     """Videos as they grow and when they are closed, each with the file's length after every frame."""
     from posestream.acquisition.camera import CameraFormat
     from posestream.acquisition.encoder import VideoWriter
-    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.wire.settings import RecordingSettings
 
     folder, rng, made = tmp_path_factory.mktemp("videos"), np.random.default_rng(0), {}
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
@@ -92,7 +92,7 @@ def test_damage_long_before_the_end_costs_nothing_else(videos, tmp_path) -> None
     """It has another cause than the power, and what follows it is sound."""
     from posestream.acquisition.camera import CameraFormat
     from posestream.acquisition.encoder import VideoWriter
-    from posestream.stream.wire.jobs import RecordingSettings
+    from posestream.stream.wire.settings import RecordingSettings
 
     camera, rng = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=10.0), np.random.default_rng(0)
     video = tmp_path / "video.mp4"
