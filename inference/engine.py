@@ -1,6 +1,6 @@
 """Engines run a network; this is their protocol, and what they have in common.
 
-`engines.py` opens them by name, or chooses.
+`engines` opens them by name, or chooses; `engines/prepared.py` is a base for those that compile for each shape.
 """
 
 from collections.abc import Iterable
