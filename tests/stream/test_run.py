@@ -30,7 +30,7 @@ def test_recording_alone(posestream, rig) -> None:
     summary = running.summary(0)
     camera, folder = summary["cameras"]["top"], Path(summary["folder"]) / "top"
     assert summary["ended"] == "seconds"
-    assert camera["frames"]["captured"] == camera["frames"]["recorded"] == len(rows(folder / "frames.csv")) >= 80
+    assert camera["frames"]["captured"] == camera["frames"]["recorded"] == len(rows(folder / "frames.csv")) > 20
     assert frames_in(folder / "video.mp4") == camera["frames"]["recorded"]
     assert camera["rate_hz"]["asked"] == 50
     assert "poses" not in camera
