@@ -51,7 +51,7 @@ PRECISIONS: dict[str, tuple[Any, str]] = {
 """What the network computes in, and how float32 is multiplied."""
 SIZES = "640x480,320x240,278x278,115x87,229x174,459x349,649x493,917x698"
 BATCHES = "1,64,16,32,8,4,2"
-LEAST_RUNS, MOST_RUNS, RUNS_S = 5, 200, 1.0
+LEAST_RUNS, MOST_RUNS = 5, 200
 WARM_UP = 2
 IN_A_ROW = 2
 SQUARES = (1024, 2048, 4096, 8192)
@@ -180,8 +180,8 @@ class Network:
         return lambda pixels: program(self._weights, pixels)
 
 
-def measure(network: Network, frames: np.ndarray) -> tuple[Timing, np.ndarray]:
-    """Time one shape, and give the poses of its frames."""
+def measure(network: Network, frames: np.ndarray, least_s: float) -> tuple[Timing, np.ndarray]:
+    """Time one shape for at least so long, and give the poses of its frames."""
     import jax
 
     on_device = jax.device_put(frames)
@@ -189,8 +189,8 @@ def measure(network: Network, frames: np.ndarray) -> tuple[Timing, np.ndarray]:
     call = network.compiled(on_device)
     poses = np.asarray(call(on_device))
     compile_s = time.perf_counter() - began
-    device = _times(lambda: call(on_device).block_until_ready())
-    copied = _times(lambda: np.asarray(call(jax.device_put(frames))))
+    device = _times(lambda: call(on_device).block_until_ready(), least_s)
+    copied = _times(lambda: np.asarray(call(jax.device_put(frames))), least_s)
     runs = len(device)
     row_s = _in_a_row(lambda: call(on_device), runs) / runs
     began = time.perf_counter()
@@ -204,12 +204,12 @@ def measure(network: Network, frames: np.ndarray) -> tuple[Timing, np.ndarray]:
     return Timing(device, row_s, copied, (time.perf_counter() - began) / runs, compile_s), poses
 
 
-def _times(call: Callable[[], Any]) -> list[float]:
+def _times(call: Callable[[], Any], least_s: float) -> list[float]:
     """Milliseconds of each of many calls."""
     for _ in range(WARM_UP):
         call()
     taken: list[float] = []
-    while len(taken) < LEAST_RUNS or (len(taken) < MOST_RUNS and sum(taken) < RUNS_S * 1e3):
+    while len(taken) < LEAST_RUNS or (len(taken) < MOST_RUNS and sum(taken) < least_s * 1e3):
         began = time.perf_counter()
         call()
         taken.append((time.perf_counter() - began) * 1e3)
@@ -243,7 +243,7 @@ def grid(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 if reference is None and given.decode:
                     compared = jax.device_put(source.of(width, height, given.most_frames))
                     reference = np.asarray(exact.compiled(compared)(compared))
-                timing, poses = measure(network, frames)
+                timing, poses = measure(network, frames, given.run_seconds)
                 agreed = _apart(poses, reference[:batch]) if reference is not None else {}
                 yield {
                     "size": f"{width}x{height}",
@@ -311,6 +311,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--precisions", type=lambda text: text.split(","), default="bfloat16,float16,tensorfloat32")
     parser.add_argument("--no-decode", dest="decode", action="store_false", help="to see what the decoder costs")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no cell after that")
+    parser.add_argument("--run-seconds", type=float, default=1.0, help="each timing takes about that, of many runs")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also as .csv or .json")
     return parser
 

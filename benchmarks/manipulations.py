@@ -36,14 +36,14 @@ seconds = {seconds}
 min_free_gib = 0.1
 [cameras.a]
 backend = "synthetic"
-width = 640
-height = 480
+width = {width}
+height = {height}
 rate_hz = {rate}
 seed = {seed}
 [cameras.b]
 backend = "synthetic"
-width = 640
-height = 480
+width = {width}
+height = {height}
 rate_hz = {rate}
 seed = {other}
 [inference]
@@ -57,9 +57,19 @@ poses = "tcp://127.0.0.1:{port}"
 BY_MANIFEST, BY_CONTENT = "with the manifest", "without"
 
 
-def record(work: Path, name: str, *, seed: int = 0, seconds: float = 3.0, backfill: bool = True) -> Path:
+def record(
+    work: Path,
+    name: str,
+    *,
+    seed: int = 0,
+    seconds: float = 3.0,
+    backfill: bool = True,
+    size: tuple[int, int] = (640, 480),
+    rate: float = 8.0,
+) -> Path:
     """Record a session with two cameras and poses; gives its folder."""
-    fields = {"name": name, "seconds": seconds, "rate": 8.0, "seed": seed, "other": seed + 1, "port": free_port()}
+    fields: dict[str, Any] = {"name": name, "seconds": seconds, "rate": rate, "seed": seed, "other": seed + 1}
+    fields |= {"width": size[0], "height": size[1], "port": free_port()}
     rig = work / f"{name}.toml"
     rig.write_text(RIG.format(backfill=str(backfill).lower(), **fields))
     command = [str(Path(sys.executable).with_name("posestream")), "run", rig.name]

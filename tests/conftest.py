@@ -12,27 +12,33 @@ from typing import Any
 import pytest
 import zmq
 
-REPOSITORY = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+REPOSITORY = TESTS.parent
 
 OWN = pytest.StashKey[Path]()
 LONGEST = (
+    "acquisition/backends/test_aravis.py",
     "benchmarks/test_programs.py",
-    "stream/test_windows.py",
+    "benchmarks/test_witness.py",
     "stream/test_run.py",
-    "stream/test_joining.py",
-    "stream/test_backfill.py",
-    "inference/test_int8.py",
-    "stream/test_bench_speed.py",
-    "inference/test_openvino_engine.py",
-    "acquisition/test_aravis.py",
-    "acquisition/test_aravis_losses.py",
-    "stream/test_aravis_run.py",
+    "stream/test_plugins.py",
+    "benchmarks/test_manipulations.py",
+    "stream/run/test_joining.py",
+    "stream/offline/test_backfill.py",
+    "stream/bench/test_speed.py",
+    "stream/test_manipulations.py",
+    "stream/commands/test_cameras.py",
+    "inference/engines/test_int8.py",
+    "inference/engines/test_openvino_engine.py",
+    "stream/test_surroundings.py",
+    "stream/test_windows.py",
+    "stream/offline/test_analyze.py",
     "stream/test_clip.py",
-    "stream/test_analyze.py",
     "inference/training/test_trainer.py",
-    "inference/test_following.py",
 )
 """Files that take longest. They begin first, so that the processes that share the files end at about the same time."""
+MORE_THAN_CORES = 1
+"""Processes that share the files beyond the number of cores: for half of their time, most wait for a run to go on."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):  # a process of the run, which has them already
         return
+    if gone := [file for file in LONGEST if not (TESTS / file).is_file()]:
+        raise pytest.UsageError(f"{__file__}: LONGEST names files that are not there: {', '.join(gone)}")
     folder = config.stash[OWN] = Path(tempfile.mkdtemp(prefix="posestream-tests-"))
     for variable, part in {
         "HOME": "home",
@@ -63,6 +71,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Give the number of processes that share the files; a number on the command line is taken as it is."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    return (os.cpu_count() or 1) + MORE_THAN_CORES
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each file to one process, and all files on Aravis to the same: there can be one emulator at a time."""
     from xdist.scheduler import LoadFileScheduling
@@ -76,7 +92,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+    places = {TESTS / file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 

@@ -68,7 +68,7 @@ def test_what_a_bad_disk_costs_adds_up(program, tmp_path, case) -> None:
 
 def test_a_long_run_loses_nothing(program, lmtracker_folder) -> None:
     soak = program("soak")
-    options = ["--frames", "1000", "--rate", "100", "--buffers", "1000", "--allow", "1e9"]
+    options = ["--frames", "1000", "--rate", "250", "--buffers", "1000", "--allow", "1e9"]
     given: argparse.Namespace = soak.arguments().parse_args([str(lmtracker_folder), *options])
     rows, problems, summary = soak.soak(lmtracker_folder, given)
     assert problems == []

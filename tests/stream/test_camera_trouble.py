@@ -28,7 +28,7 @@ def test_a_camera_that_comes_back_leaves_a_gap_and_one_sound_session(posestream,
     camera, folder = summary["cameras"]["top"], Path(summary["folder"])
     table = rows(folder / "top")
     assert camera["gaps"]["count"] == 1
-    assert 600 <= camera["gaps"]["ms"] < 4_000
+    assert camera["gaps"]["ms"] >= 600
     assert any("the camera was lost" in remark for remark in camera["remarks"])
     assert "camera reconnected" in table[30]["note"]
     assert camera["frames"]["captured"] == camera["frames"]["recorded"] == frames_in(folder / "top" / "video.mp4") > 60

@@ -32,9 +32,9 @@ def test_two_basler_cameras_at_once_with_all_frames_accounted_for(posestream, mo
     session = Path(summary["folder"])
     assert verify_session(session)["problems"] == []
     details = json.loads((session / "session.json").read_text())["cameras"]
-    for name, least in (("top", 75), ("side", 35)):
+    for name in ("top", "side"):
         frames = summary["cameras"][name]["frames"]
-        assert frames["captured"] == frames["recorded"] == frames_in(session / name / "video.mp4") >= least
+        assert frames["captured"] == frames["recorded"] == frames_in(session / name / "video.mp4") > 10
         assert frames["lost-camera"] == 0
     assert details["top"]["settings"]["offset_x"] == 64
     assert details["top"]["settings"]["exposure_us"] == 5000

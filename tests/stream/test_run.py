@@ -30,7 +30,7 @@ def test_recording_alone(posestream, rig) -> None:
     summary = running.summary(0)
     camera, folder = summary["cameras"]["top"], Path(summary["folder"]) / "top"
     assert summary["ended"] == "seconds"
-    assert camera["frames"]["captured"] == camera["frames"]["recorded"] == len(rows(folder / "frames.csv")) >= 80
+    assert camera["frames"]["captured"] == camera["frames"]["recorded"] == len(rows(folder / "frames.csv")) > 20
     assert frames_in(folder / "video.mp4") == camera["frames"]["recorded"]
     assert camera["rate_hz"]["asked"] == 50
     assert "poses" not in camera
@@ -272,13 +272,13 @@ def test_an_address_in_use_is_refused(posestream, rig, random_model, context) ->
 
 
 def test_the_demo_sees_the_mouse_where_it_is(posestream) -> None:
-    out = posestream("demo", "--seconds", 6).end()
+    out = posestream("demo", "--seconds", 4).end()
     assert out[0] == 0
     assert "error to the truth" in out[1]
     folder = Path(out[1].rsplit("session: ", 1)[1].strip())
     summary = json.loads((folder / "summary.json").read_text())["cameras"]["arena"]
     error = summary["pose_error"]
-    assert error["poses"] == summary["poses"]["recorded"] >= 5
+    assert error["poses"] == summary["poses"]["recorded"] >= 3
     assert error["median_px"] < 2
     assert error["likelihood"] > 0.9
     assert set(error["parts"]) == {"snout", "leftear", "rightear", "tailbase"}

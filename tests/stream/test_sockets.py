@@ -1,5 +1,5 @@
+import contextlib
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,13 +170,15 @@ def test_a_report_of_the_limit_reaches_the_supervisor(context, perhaps_keys) -> 
 
 def bound(context: zmq.Context, endpoint: str, keys: Keys | None) -> ControlServer:
     """A server at an address that another has just left."""
-    deadline = time.monotonic() + 5
-    while True:
-        try:
+
+    def attempt() -> ControlServer | None:
+        with contextlib.suppress(EndpointError):
             return ControlServer(context, endpoint, keys)
-        except EndpointError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        return None
+
+    server = until(attempt)
+    assert server is not None
+    return server
 
 
 def test_a_connection_that_broke_is_the_same_to_the_supervisor_when_it_is_back(context, perhaps_keys) -> None:

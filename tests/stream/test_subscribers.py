@@ -3,7 +3,7 @@ import re
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,7 +81,7 @@ def test_a_reader_that_is_too_slow_knows_how_much_it_lost(context) -> None:
     publisher = Publisher(context, local_endpoint("slow"), queue_bytes=20_000, message_bytes=1_000)
     stream = Stream.__new__(Stream)
     stream.kind, stream.publisher, stream.endpoint = "pose", publisher, publisher.endpoint
-    with PoseSubscriber(stream.endpoint, timeout_s=0.5, queue_bytes=20_000, context=context) as poses:
+    with PoseSubscriber(stream.endpoint, timeout_s=2, queue_bytes=20_000, context=context) as poses:
         wait_for_reader(publisher, 3)
         stream.send(*range(5_000))
         with pytest.raises(TimeoutError):
@@ -189,28 +189,32 @@ def test_a_subscriber_closes_with_async_with(context, stream) -> None:
 
 
 def test_poses_can_be_awaited(context, stream) -> None:
-    async def collect(poses: PoseSubscriber) -> list[int]:
-        beats = 0
+    beats = 0
 
+    async def collect(poses: PoseSubscriber) -> list[int]:
         async def beat() -> None:
             nonlocal beats
             while True:
                 beats += 1
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.001)
 
         beating = asyncio.create_task(beat())
         seqs = [pose.header.pose_seq async for pose in poses]
         beating.cancel()
-        assert beats > 5  # the event loop went on meanwhile
         return seqs
 
     with PoseSubscriber(stream.endpoint, timeout_s=5, context=context) as poses:
         wait_for_reader(stream.publisher, 3)
 
+        def beaten(times: int) -> bool:
+            """Whether the event loop went on meanwhile, while it waits for a pose."""
+            return beats >= times
+
         def publish() -> None:
             for seq in range(10):
+                enough = beats + 2
+                until(partial(beaten, enough))
                 stream.send(seq)
-                time.sleep(0.02)  # so that the event loop has something to wait for
             stream.end()
 
         sender = threading.Thread(target=publish)

@@ -17,7 +17,7 @@ from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.cache import CACHE_VARIABLE
 
-SHAPES = [(240, 320, "gray8"), (240, 320, "rgb24"), (243, 321, "bgr24"), (243, 321, "gray8")]
+SHAPES = [(112, 160, "gray8"), (112, 160, "rgb24"), (115, 161, "bgr24"), (115, 161, "gray8")]
 BATCHES = (1, 3)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from posestream.inference.arithmetic import multiply_adds
 from posestream.inference.bench.cells import Cell, cells_of, scaled_sizes
 from posestream.inference.bench.maps import MapsEngine, graph_decoder
+from posestream.inference.bench.speed import Experiment
 from posestream.inference.formats.models import load_model
 from posestream.inference.networks.decoder import sigmoid
 
@@ -79,14 +80,21 @@ def test_ctrl_c_keeps_what_was_measured(posestream, random_model, tmp_path) -> N
 
 
 def test_the_order_is_the_seeds(posestream, random_model) -> None:
-    def order(seed: int) -> list[int]:
-        run = posestream("bench", "speed", random_model, *SMALL, "--batch-sizes", "1,2,3,4,5,6", "--scales", "1",
-                         "--engine", "openvino:float32", "--seed", seed, "--json")  # fmt: skip
-        status, out, _ = run.end()
-        assert status == 0
-        return [timing["batch"] for timing in json.loads(out)["timings"]]
+    cells = cells_of([("openvino", "float32")], ["graph"], [(96, 64)], [1, 2, 3], window=None, peer=False)
+    frames = np.zeros((6, 64, 96, 1), np.uint8)
+    experiment = Experiment(load_model(random_model), lambda _width, _height: frames, "gray8", seconds=0.01)
 
-    assert order(1) == order(1) != order(2)
+    def order(seed: int) -> list[int]:
+        before = len(experiment.timings)
+        experiment.run(cells, 2, seed, lambda *_: None)
+        return [timing.cell.batch for timing in experiment.timings[before:]]
+
+    status, out, err = posestream(
+        "bench", "speed", random_model, *SMALL, "--batch-sizes", "1,2,3", "--scales", "1",
+        "--engine", "openvino:float32", "--seed", 1, "--json",
+    ).end()  # fmt: skip
+    assert status == 0, err
+    assert [timing["batch"] for timing in json.loads(out)["timings"]] == order(1) != order(2)
 
 
 def test_the_decoders_agree(random_model) -> None:
