@@ -1,18 +1,18 @@
-"""How many multiplications with addition a network needs for a frame, counted from its layers.
+"""How many multiplications with addition a network needs for a frame, and how large its maps are.
 
-With it, the share of the machine's matrix rate that the network reaches can be said.
+With the first, the share of the machine's matrix rate that the network reaches can be said.
 """
 
-from math import prod
-
 from posestream.inference.errors import ModelError
-from posestream.inference.formats.bundle import UNITS, ModelSpec, expected_tensors
+from posestream.inference.families import FAMILIES, head_channels
+from posestream.inference.families.survey import Survey, survey
+from posestream.inference.formats.bundle import ModelSpec
 
-__all__ = ["multiply_adds"]
+__all__ = ["map_size", "multiply_adds"]
 
 
 def multiply_adds(spec: ModelSpec, height: int, width: int) -> int:
-    """Count the multiply-adds of all convolutions and both heads for one frame.
+    """Count the multiply-adds of all convolutions and heads for one frame.
 
     Parameters
     ----------
@@ -32,23 +32,16 @@ def multiply_adds(spec: ModelSpec, height: int, width: int) -> int:
     ModelError
         The model is a frozen graph, whose layers are not known.
     """
-    if spec.family == "frozen-graph":
+    return _survey(spec, height, width).multiply_adds
+
+
+def map_size(spec: ModelSpec, height: int, width: int) -> tuple[int, int]:
+    """Height and width in cells of the maps for a frame; parameters and errors are those of `multiply_adds`."""
+    return _survey(spec, height, width).map_size
+
+
+def _survey(spec: ModelSpec, height: int, width: int) -> Survey:
+    if spec.family not in FAMILIES:
         raise ModelError(f"{spec.name} is a frozen graph, whose arithmetic is not counted. Choose a ResNet.")
-    kernels = {name: shape for name, shape in expected_tensors(spec).items() if name.endswith("/kernel")}
-    cells = _half(_half((height, width)))  # behind the pool
-    total = prod(kernels.pop("conv1/kernel")) * prod(_half((height, width)))
-    for block, units in enumerate(UNITS[spec.net_type], start=1):
-        for unit in range(1, units + 1):
-            name = f"block{block}/unit_{unit}"
-            strided = unit == 1 and block in (2, 3) if spec.family == "timm" else unit == units and block <= 2
-            behind = _half(cells) if strided else cells
-            total += prod(kernels.pop(f"{name}/conv1/kernel")) * prod(cells)
-            for layer in ("conv2", "conv3", "shortcut"):
-                total += prod(kernels.pop(f"{name}/{layer}/kernel", (0,))) * prod(behind)
-            cells = behind
-    return total + sum(prod(head) for head in kernels.values()) * prod(cells)  # a head spreads each cell it reads
-
-
-def _half(size: tuple[int, int]) -> tuple[int, int]:
-    """Size of what a layer of stride 2 leaves."""
-    return (size[0] + 1) // 2, (size[1] + 1) // 2
+    heads = head_channels(spec.bodyparts, location_refinement=spec.location_refinement)
+    return survey(FAMILIES[spec.family], spec.net_type, spec.norm, heads, height, width)

@@ -17,8 +17,8 @@ PROJECTS = {"cv2": "opencv-python-headless", "gi": "pygobject", "google": "proto
 """Projects whose name is not that of the module."""
 ELSEWHERE = {"dlclive"}
 """Imported by `inference/bench/peer_worker.py` alone, which runs in the environment of DeepLabCut-Live."""
-USED_BY_OTHERS = {"scipy", "tables"}
-"""Ordinary requirements that Keras and pandas import, but do not require, for what posestream does with them."""
+USED_BY_OTHERS = {"tables"}
+"""Ordinary requirements that pandas imports, but does not require, for what posestream does with them."""
 OF_LABS_TESTS = "acquisition/contract.py"
 """Labs inherit its tests, so it imports pytest as they do."""
 

@@ -87,14 +87,16 @@ class ChosenEngine:
         if self._engine is None:
             shape = (height, width, pixel_format)
             file = cache_folder("engines") / f"{self._key(shape)}.json"
+            timed: dict[Precision, Engine] = {}
             if (choice := _remembered(file)) is None:
-                choice = self._time(shape, sizes[:1])
+                timed = {precision: self._make(precision) for precision in self._candidates}
+                choice = self._time(timed, shape, sizes[:1])
                 _remember(file, choice)
             reference = self._candidates[-1]
             said = [f"{name} is {gain:.2g} times as fast as {reference}" for name, gain in choice.gains.items()]
             why = f"{' and '.join(said)} at {width}x{height}" if said else ""
             self.reason = "; ".join(part for part in (self.reason, why) if part)
-            self._engine = self._make(choice.precision)
+            self._engine = timed.get(choice.precision) or self._make(choice.precision)
         if self.reason:
             _log.info("%s in %s: %s", self.name, self.precision, self.reason)
         self._engine.prepare(height, width, pixel_format, sizes)
@@ -105,10 +107,9 @@ class ChosenEngine:
             raise RuntimeError("prepare was not called")
         return self._engine.run(frames, pixel_format)
 
-    def _time(self, shape: Shape, sizes: Sequence[int]) -> _Choice:
+    def _time(self, engines: dict[Precision, Engine], shape: Shape, sizes: Sequence[int]) -> _Choice:
         """Time noise in every precision, alternating, so that background load affects all equally."""
         height, width, pixel_format = shape
-        engines = {precision: self._make(precision) for precision in self._candidates}
         for engine in engines.values():
             engine.prepare(height, width, pixel_format, sizes)
         noise = np.random.default_rng(0).integers(0, 256, (sizes[0], height, width, CHANNELS[pixel_format]), np.uint8)

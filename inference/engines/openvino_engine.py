@@ -105,8 +105,8 @@ def _refuse(bundle: ModelBundle) -> None:
         )
     if bundle.spec.norm == "group":
         raise ModelError(
-            f"{bundle.spec.name} has group norm, which OpenVINO takes minutes to compile and runs more slowly than "
-            "TensorFlow. Choose the engine tensorflow, or auto."
+            f"{bundle.spec.name} has group norm, which OpenVINO runs more slowly than TensorFlow. Choose the engine "
+            "tensorflow, or auto."
         )
 
 

@@ -1,8 +1,8 @@
-"""The network as OpenVINO's graph: converted once per model, kept in the user's cache folder.
+"""The network as OpenVINO's graph: read from our graph of ONNX once per model, kept in the user's cache folder.
 
-The graph takes uint8 RGB frames of any size and holds all from the mean subtraction to the decoder. It is converted
-from the Keras network, which takes some seconds and TensorFlow; who finds it in the cache needs neither. Frame sizes,
-batch sizes and pixel formats are fixed when it is read, so that one file serves all of them.
+The graph takes uint8 RGB frames of any size and holds all from the mean subtraction to the decoder. Neither making nor
+reading it needs TensorFlow. Frame sizes, batch sizes and pixel formats are fixed when it is read, so that one file
+serves all of them.
 """
 
 import contextlib
@@ -20,13 +20,12 @@ from typing import Any
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.cache import cache_folder, remove_oldest
-from posestream.inference.networks.network import build_network
 from posestream.stream.wire.messages import PixelFormat
 
 __all__ = ["GRAPH_FILE", "fixed", "import_openvino", "read_graph", "unreported"]
 
 GRAPH_FILE = "graph.xml"
-CONVERSION = 2
+CONVERSION = 3
 """Raised whenever the same model becomes another graph."""
 MOST_GRAPHS = 10
 """About 100 MB each; the least recently used go when there are more."""
@@ -111,7 +110,7 @@ def fixed(model: Any, batch: int, height: int, width: int, pixel_format: PixelFo
 
 @contextlib.contextmanager
 def unreported() -> Iterator[None]:
-    """Keep the converters of OpenVINO and NNCF from reporting to their makers, as they do unless they run in a CI."""
+    """Keep NNCF from reporting to its makers, as it does unless it runs in a CI."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:
@@ -124,7 +123,7 @@ def unreported() -> Iterator[None]:
 
 
 def _key(bundle: ModelBundle) -> str:
-    about = f"{CONVERSION} {version('openvino')} {version('keras')} {bundle.digest()}"
+    about = f"{CONVERSION} {version('openvino')} {bundle.digest()}"
     return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
@@ -144,19 +143,10 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 def _convert(core: Any, bundle: ModelBundle, folder: Path) -> None:
     """Write the graph of a model."""
-    from posestream.inference.engines.tensorflow_engine import start_tensorflow
+    from posestream.inference.networks.onnx_graph import onnx_graph
 
-    start_tensorflow(None)
-    network = build_network(bundle, pixel_format="rgb24")
-    exported = folder / "exported.xml"
     try:
-        with unreported():
-            network.export(str(exported), format="openvino", verbose=False)
-        model = core.read_model(exported, config={"ENABLE_MMAP": False})
-        for loose_end in model.get_results()[1:]:  # sizes that the conversion leaves unused
-            model.remove_result(loose_end)
+        model = core.read_model(onnx_graph(bundle).SerializeToString())
         import_openvino().serialize(model, folder / GRAPH_FILE)
-    except (RuntimeError, OSError, ImportError) as error:  # Keras imports what the export needs when it exports
+    except (RuntimeError, OSError) as error:
         raise ModelError(f"{bundle.spec.name} cannot be converted for OpenVINO: {error}.") from error
-    for file in (exported, exported.with_suffix(".bin")):
-        file.unlink()

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -26,17 +26,17 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
+from posestream.inference.families import FAMILIES, head_channels
+from posestream.inference.families.survey import survey
 from posestream.inference.formats.graph_file import check_graph
 from posestream.stream.disk.durable import making_folder
 
 __all__ = [
     "GRAPH_FILE",
-    "GROUPS",
-    "GROUP_NORM_EPSILON",
     "MODEL_FILE",
-    "UNITS",
     "WEIGHTS_FILE",
     "BundleFile",
+    "FrozenNetType",
     "GraphFile",
     "ModelBundle",
     "ModelSource",
@@ -51,10 +51,7 @@ WEIGHTS_FILE = "weights.safetensors"
 GRAPH_FILE = "graph.pb"
 VERSION: Literal[1] = 1
 
-NetType = Literal[
-    "resnet_50",
-    "resnet_101",
-    "resnet_152",
+FrozenNetType = Literal[
     "mobilenet_v2_1.0",
     "mobilenet_v2_0.75",
     "mobilenet_v2_0.5",
@@ -67,22 +64,11 @@ NetType = Literal[
     "efficientnet-b5",
     "efficientnet-b6",
 ]
+"""Networks that run as the frozen graph that they were exported as."""
+NetType = Literal["resnet_50", "resnet_101", "resnet_152", FrozenNetType]
 Family = Literal["slim", "timm", "frozen-graph"]
 Norm = Literal["folded", "group", "batch"]
 StorageType = Literal["float32", "float16"]
-
-UNITS: dict[NetType, tuple[int, int, int, int]] = {
-    "resnet_50": (3, 4, 6, 3),
-    "resnet_101": (3, 4, 23, 3),
-    "resnet_152": (3, 8, 36, 3),
-}
-"""Bottleneck units in each of the four blocks of a ResNet; the other networks run as frozen graphs."""
-
-GROUPS = 32
-"""Of channels, in group norm."""
-
-GROUP_NORM_EPSILON = 1e-5
-"""Added to the variance by PyTorch's group norm."""
 
 FILE_NAME = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 """What no name of a file may hold, on one system or another."""
@@ -162,9 +148,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"the scorer {self.scorer[:100]!a} can't be part of the name of a file")
         if len(set(self.bodyparts)) != len(self.bodyparts):
             raise ValueError("body parts appear twice")
-        if (self.family == "frozen-graph") == (self.net_type in UNITS):
+        known = FAMILIES.get(self.family)
+        if self.net_type not in (known.strides if known else get_args(FrozenNetType)):
             raise ValueError(f"a {self.net_type} is not of the family {self.family}")
-        if self.norm not in ("folded", {"timm": "group", "frozen-graph": "batch"}.get(self.family)):
+        if self.norm not in (known.norms if known else ("folded", "batch")):
             raise ValueError(f"the family {self.family} has no {self.norm} norm")
         strangers = {part for pair in self.skeleton for part in pair} - set(self.bodyparts)
         if strangers:
@@ -212,38 +199,14 @@ def expected_tensors(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     Returns
     -------
     dict[str, tuple[int, ...]]
-        `conv1/kernel`, `conv1/bias`, then `block{b}/unit_{u}/{shortcut,conv1,conv2,conv3}/...`, `part_pred/...` and,
-        with location refinement, `locref_pred/...`. With group norm, `gamma` and `beta` stand in the place of `bias`,
-        but in the heads. A frozen graph has none.
+        In the order of the layers, for example `conv1/kernel` and `conv1/bias`, ... `part_pred/...` and, with location
+        refinement, `locref_pred/...`. With group norm, `gamma` and `beta` stand in the place of `bias`, but in the
+        heads. A frozen graph has none.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    if spec.family == "frozen-graph":
-        return shapes
-
-    def conv(name: str, size: int, inputs: int, outputs: int) -> None:
-        shapes[f"{name}/kernel"] = (size, size, inputs, outputs)
-        for vector in ("gamma", "beta") if spec.norm == "group" else ("bias",):
-            shapes[f"{name}/{vector}"] = (outputs,)
-
-    conv("conv1", 7, 3, 64)
-    channels = 64
-    for block, units in enumerate(UNITS[spec.net_type], start=1):
-        bottleneck = 32 * 2**block
-        for unit in range(1, units + 1):
-            name = f"block{block}/unit_{unit}"
-            if unit == 1:
-                conv(f"{name}/shortcut", 1, channels, 4 * bottleneck)
-            conv(f"{name}/conv1", 1, channels, bottleneck)
-            conv(f"{name}/conv2", 3, bottleneck, bottleneck)
-            conv(f"{name}/conv3", 1, bottleneck, 4 * bottleneck)
-            channels = 4 * bottleneck
-    heads = {"part_pred": len(spec.bodyparts)}
-    if spec.location_refinement:
-        heads["locref_pred"] = 2 * len(spec.bodyparts)
-    for name, outputs in heads.items():
-        shapes[f"{name}/kernel"] = (3, 3, outputs, channels)
-        shapes[f"{name}/bias"] = (outputs,)
-    return shapes
+    if spec.family not in FAMILIES:
+        return {}
+    heads = head_channels(spec.bodyparts, location_refinement=spec.location_refinement)
+    return survey(FAMILIES[spec.family], spec.net_type, spec.norm, heads).tensors
 
 
 def check_weights(spec: ModelSpec, weights: Mapping[str, NDArray[np.floating]], where: str) -> None:

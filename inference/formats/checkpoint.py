@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
-from posestream.inference.formats.bundle import UNITS, ModelBundle
+from posestream.inference.families import FAMILIES
+from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.pose_config import CONFIG_FILE, SUPPORTED, describe, read_config
 from posestream.inference.formats.slim import build_bundle, wanted_variables
 from posestream.inference.quiet import import_tensorflow
@@ -40,7 +41,7 @@ def read_train_folder(folder: Path, snapshot: str | None = None) -> ModelBundle:
     """
     folder = folder.absolute()
     config = read_config(folder / CONFIG_FILE)
-    if config.net_type not in UNITS:
+    if config.net_type not in FAMILIES["slim"].strides:
         raise ModelError(
             f"{folder} holds a network of type {config.net_type}, which runs as an exported graph only. Export it with "
             "DeepLabCut's export_model, and name the exported folder."

@@ -6,7 +6,8 @@ from typing import get_args
 import msgspec
 
 from posestream.inference.errors import ModelError
-from posestream.inference.formats.bundle import UNITS, ModelSource, ModelSpec, NetType
+from posestream.inference.families import FAMILIES
+from posestream.inference.formats.bundle import FrozenNetType, ModelSource, ModelSpec
 from posestream.inference.formats.project_files import Training, find_skeleton, load_yaml
 
 __all__ = ["CONFIG_FILE", "SUPPORTED", "PoseConfig", "describe", "read_config"]
@@ -54,7 +55,7 @@ def read_config(path: Path) -> PoseConfig:
     found = ""
     if "multi-animal" in config.dataset_type or config.partaffinityfield_predict:
         found = "a multi-animal network"
-    elif config.net_type not in get_args(NetType):
+    elif config.net_type not in (*FAMILIES["slim"].strides, *get_args(FrozenNetType)):
         found = f"a network of type {config.net_type!r}"
     elif config.stride != 8:
         found = f"a network with stride {config.stride:g}"
@@ -90,7 +91,7 @@ def describe(
     if training is None:
         above = folder.parent if folder.name == "train" else folder
         training = Training.of(f"{above.parent.name}/{above.name}") or Training(folder=above.name, stem=above.name)
-    frozen = config.net_type not in UNITS
+    frozen = config.net_type not in FAMILIES["slim"].strides
     source = ModelSource(
         kind="deeplabcut-tensorflow",
         snapshot=snapshot,

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from posestream.inference.arithmetic import map_size
 from posestream.inference.formats.bundle import ModelSpec
 from posestream.inference.training.augment import change_looks, cut_out, mirrored_order
 from posestream.inference.training.labels import LabelledFrame
 from posestream.inference.training.plan import TrainingPlan
-from posestream.inference.training.targets import disc_radius, draw_targets, map_size
+from posestream.inference.training.targets import disc_radius, draw_targets
 
 __all__ = ["Batch", "Batches"]
 
@@ -80,10 +81,9 @@ class Batches:
             crop = cut_out(frame, rng, scale=float(scale), size=size, mirror=self._mirror)
             pixels[number] = change_looks(crop.pixels, rng)
             keypoints[number], known[number] = crop.keypoints, frame.known
-        cells = map_size(size, spec.family)
         radius = np.array([disc_radius(float(scale)) for scale in scales])
         targets = draw_targets(
-            keypoints, radius, cells, cells, stride=float(spec.stride), locref_stdev=spec.locref_stdev
+            keypoints, radius, *map_size(spec, size, size), stride=float(spec.stride), locref_stdev=spec.locref_stdev
         )
         return Batch(pixels, *targets, known)
 

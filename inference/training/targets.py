@@ -7,7 +7,7 @@ part than the disc's radius should say 1, all others 0; within the disc, the loc
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISC_PX", "disc_radius", "draw_targets", "map_size"]
+__all__ = ["DISC_PX", "disc_radius", "draw_targets"]
 
 DISC_PX = 17.0
 """Radius of the disc in a picture of full size (DeepLabCut's `pos_dist_thresh`)."""
@@ -20,11 +20,6 @@ Floats = NDArray[np.floating]
 def disc_radius(scale: float) -> float:
     """Radius in pixels of a picture scaled by `scale`: as in DeepLabCut it shrinks with it, but not below a cell."""
     return min(max(DISC_PX * scale, SMALLEST_DISC_PX), DISC_PX)
-
-
-def map_size(pixels: int, family: str) -> int:
-    """Cells of a map along a side of so many pixels: one more in DeepLabCut 3's networks."""
-    return 2 * -(-pixels // 16) + (1 if family == "timm" else 0)
 
 
 def draw_targets(

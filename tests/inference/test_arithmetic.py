@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from posestream.inference.arithmetic import multiply_adds
+from posestream.inference.arithmetic import map_size, multiply_adds
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
 from posestream.inference.networks.network import build_network
@@ -29,6 +29,8 @@ def test_it_is_what_the_layers_of_the_network_do(family, size) -> None:
         elif isinstance(layer, keras.layers.Conv2D):
             counted += prod(layer.kernel.shape) * prod(layer.output.shape[1:3])
     assert multiply_adds(spec, *size) == counted
+    maps = build_network(ModelBundle(spec, weights), pixel_format="gray8", decode=False)
+    assert map_size(spec, *size) == maps(np.zeros((1, *size, 1), np.uint8))[0].shape[1:3]
 
 
 def test_a_frozen_graph_is_not_counted() -> None:

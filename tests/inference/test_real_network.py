@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from posestream.inference.engines import open_engine
 from posestream.inference.engines.tensorflow_engine import TensorFlowEngine
 from posestream.inference.formats.models import load_model
 from posestream.inference.networks.decoder import decode_numpy, sigmoid
@@ -38,8 +39,9 @@ def test_specification(model) -> None:
     assert model.spec.source.task == "apollo_implant"
 
 
-def test_poses_are_those_of_deeplabcut(model, frames: np.ndarray) -> None:
-    engine = TensorFlowEngine(model)
+@pytest.mark.parametrize("name", ["tensorflow", "openvino"])
+def test_poses_are_those_of_deeplabcut(model, frames: np.ndarray, name: str) -> None:
+    engine = open_engine(model, name, "float32")
     engine.prepare(480, 640, "rgb24", [4])
     poses = engine.run(frames)[:, 0]
     expected = np.array(list(DEEPLABCUT.values()))

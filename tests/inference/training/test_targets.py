@@ -3,7 +3,7 @@ import pytest
 
 from posestream.inference.networks.decoder import decode_numpy
 from posestream.inference.training.losses import total_loss
-from posestream.inference.training.targets import disc_radius, draw_targets, map_size
+from posestream.inference.training.targets import disc_radius, draw_targets
 
 STDEV = 7.2801
 
@@ -39,7 +39,6 @@ def test_missing_body_parts_have_no_disc() -> None:
 
 def test_discs_shrink_with_the_picture_but_hold_a_cell() -> None:
     assert [disc_radius(scale) for scale in (1.1, 1.0, 0.8, 0.1)] == [17, 17, pytest.approx(13.6), 8]
-    assert [map_size(256, "slim"), map_size(250, "slim"), map_size(256, "timm")] == [32, 32, 33]
 
 
 def test_loss_is_deeplabcuts(rng) -> None:
