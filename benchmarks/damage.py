@@ -27,7 +27,7 @@ import psutil
 import zmq
 from report import markdown
 
-from posestream.acquisition.pace import PoseFollower
+from posestream.acquisition.pace import InferencePacing
 from posestream.inference.live.batcher import Batcher
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
@@ -266,7 +266,7 @@ def receiver(endpoint: str) -> Owner:
 
 def follower(endpoint: str) -> Owner:
     """Be the reader of poses in a camera process whose camera waits for inference."""
-    reader, out = PoseFollower(zmq.Context.instance(), endpoint, SESSION, "top", 8, None), Counter[str]()
+    reader, out = InferencePacing(zmq.Context.instance(), endpoint, SESSION, "top", 8, None), Counter[str]()
 
     def step() -> None:
         if reader.wait(out["frames"] + 8, 0.05):

@@ -18,7 +18,7 @@ from posestream.stream.wire.clock import monotonic_ns
 from posestream.stream.wire.messages import Frame
 from posestream.stream.wire.settings import Mode
 
-__all__ = ["INVALID_POSE", "Batch", "Batcher", "Cause", "PendingFrame", "SkippedRun"]
+__all__ = ["INVALID_POSE", "Batch", "Batcher", "Cause", "Mode", "PendingFrame", "SkippedRun"]
 
 Cause = Literal["fresher-frame", "queue-full", "lost-on-wire", "stopped", "engine-error", "invalid-pose"]
 INVALID_POSE: Cause = "invalid-pose"

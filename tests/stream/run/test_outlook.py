@@ -49,7 +49,7 @@ def test_a_network_that_does_not_keep_up_says_what_to_change() -> None:
         "smaller network",
     ):
         assert way in outlook.advice
-    used = InferenceTable(model="m", window=WindowTable(sides=[256]), backfill=True)
+    used = InferenceTable(model="m", window=WindowTable(sides=(256,)), backfill=True)
     outlook = expected_poses(details((256, 256), "int8", top=40.0), [stream("top")], used)
     assert "windows of 256x256" in outlook.text
     assert "smaller sides" in outlook.advice
