@@ -69,7 +69,7 @@ def test_a_row_for_every_frame_in_order(tmp_path: Path) -> None:
     assert not (tmp_path / "packets.csv").exists()
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.sampled_from([FrameState.DELIVERED, FrameState.LOST_QUEUE, FrameState.ENCODER_ERROR]), max_size=60),
     st.integers(0, 60),
