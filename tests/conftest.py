@@ -17,11 +17,11 @@ REPOSITORY = TESTS.parent
 
 OWN = pytest.StashKey[Path]()
 LONGEST = (
+    "stream/test_plugins.py",
     "acquisition/backends/test_aravis.py",
     "benchmarks/test_programs.py",
     "benchmarks/test_witness.py",
     "stream/test_run.py",
-    "stream/test_plugins.py",
     "benchmarks/test_manipulations.py",
     "stream/run/test_joining.py",
     "stream/offline/test_backfill.py",

@@ -12,7 +12,7 @@ from posestream.inference.networks.decoder import decode_numpy, sigmoid
 from posestream.inference.networks.network import build_network
 
 MEAN = np.array([120.0, 110.0, 100.0], np.float32)
-SIZES = [(64, 96), (33, 50), (47, 48), (243, 321), (240, 320), (17, 16)]
+SIZES = [(64, 96), (33, 50), (47, 48), (115, 161), (112, 160), (17, 16)]
 
 
 def reference_maps(frames: np.ndarray, variables: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
