@@ -42,6 +42,6 @@ def map_size(spec: ModelSpec, height: int, width: int) -> tuple[int, int]:
 
 def _survey(spec: ModelSpec, height: int, width: int) -> Survey:
     if spec.family not in FAMILIES:
-        raise ModelError(f"{spec.name} is a frozen graph, whose arithmetic is not counted. Choose a ResNet.")
+        raise ModelError(f"{spec.name} is a frozen graph, whose arithmetic is not counted. Choose another.")
     heads = head_channels(spec.bodyparts, location_refinement=spec.location_refinement)
     return survey(FAMILIES[spec.family], spec.net_type, spec.norm, heads, height, width)

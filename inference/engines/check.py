@@ -31,7 +31,18 @@ from posestream.inference.networks.network import build_network
 from posestream.stream.disk.video_files import UnreadableError, reading_video, upright
 from posestream.stream.wire.messages import PixelFormat
 
-__all__ = ["Difference", "Recorded", "compare", "read_recorded", "run_batches", "shrunk", "video_frames"]
+__all__ = [
+    "LIMIT_LIKELIHOOD",
+    "LIMIT_PX",
+    "Difference",
+    "Recorded",
+    "compare",
+    "read_recorded",
+    "run_batches",
+    "shrunk",
+    "tied_peaks",
+    "video_frames",
+]
 
 DAMAGED = (
     *(OSError, ValueError, EOFError, LookupError, MemoryError, RuntimeError),
@@ -203,12 +214,7 @@ def compare(bundle: ModelBundle, recorded: Recorded, poses: Poses) -> Difference
             "Was it made with the same network?"
         )
     distance = np.hypot(*np.moveaxis(poses[..., :2] - recorded.poses[..., :2], -1, 0))
-    far = distance > LIMIT_PX
-    tied = np.zeros_like(far)
-    if far.any():
-        network = build_network(bundle, pixel_format=recorded.pixel_format, decode=False)
-        for number in np.flatnonzero(far.any(axis=1)):
-            tied[number] = far[number] & _ties(bundle, network, recorded.frames[number])
+    tied = tied_peaks(bundle, recorded.frames, recorded.pixel_format, distance > LIMIT_PX)
     counted = distance[~tied] if (~tied).any() else np.zeros(1)
     return Difference(
         frames=len(poses),
@@ -217,6 +223,18 @@ def compare(bundle: ModelBundle, recorded: Recorded, poses: Poses) -> Difference
         largest_likelihood=float(np.abs(poses[..., 2] - recorded.poses[..., 2]).max()),
         tied=int(tied.sum()),
     )
+
+
+def tied_peaks(
+    bundle: ModelBundle, frames: Frames, pixel_format: PixelFormat, far: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Say of which poses that are far off (N, K) two peaks tie, so that rounding chose one; frames (N, H, W, C)."""
+    tied = np.zeros_like(far)
+    if far.any():
+        network = build_network(bundle, pixel_format=pixel_format, decode=False)
+        for number in np.flatnonzero(far.any(axis=1)):
+            tied[number] = far[number] & _ties(bundle, network, frames[number])
+    return tied
 
 
 def _ties(bundle: ModelBundle, network: Any, frame: Frames) -> NDArray[np.bool_]:

@@ -26,8 +26,8 @@ from posestream.stream.disk.video_files import UnreadableError, reading_video, u
 __all__ = ["Deviation", "deviation", "quantise", "spread_frames"]
 
 Frames = NDArray[np.uint8]
-HEAD = "ConvolutionBackpropData"
-"""What OpenVINO calls the transposed convolution that each head is; there is no other in these networks."""
+HEAD_KERNELS = ("part_pred/kernel", "locref_pred/kernel")
+"""Constants that lead into the heads."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def quantise(bundle: ModelBundle, frames: Frames) -> Any:
     Parameters
     ----------
     bundle
-        The model, a ResNet.
+        The model, of one of our families.
     frames
         What the ranges are taken of, uint8 RGB (N, H, W, 3).
 
@@ -161,7 +161,7 @@ def _spread(container: Any, stream: Any, number: int, size: tuple[int, int] | No
 
 def _heads_and_decoder(graph: Any) -> list[str]:
     """Names of both heads' operations and of all that follow them."""
-    ahead = [op for op in graph.get_ordered_ops() if op.get_type_name() == HEAD]
+    ahead = [op for op in graph.get_ordered_ops() if op.get_friendly_name() in HEAD_KERNELS]
     found: set[str] = set()
     while ahead:
         op = ahead.pop()

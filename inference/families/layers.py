@@ -2,7 +2,7 @@
 
 from typing import Protocol, TypeVar
 
-__all__ = ["GROUPS", "GROUP_NORM_EPSILON", "Layers"]
+__all__ = ["GROUPS", "GROUP_NORM_EPSILON", "LUMA", "Layers"]
 
 Net = TypeVar("Net")
 
@@ -10,6 +10,9 @@ GROUPS = 32
 """Of channels, in group norm."""
 GROUP_NORM_EPSILON = 1e-5
 """Added to the variance by PyTorch's group norm."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey (ITU-R BT.601, as in JPEG and OpenCV), for networks that see in grey."""
 
 
 class Layers(Protocol[Net]):

@@ -65,8 +65,8 @@ FrozenNetType = Literal[
     "efficientnet-b6",
 ]
 """Networks that run as the frozen graph that they were exported as."""
-NetType = Literal["resnet_50", "resnet_101", "resnet_152", FrozenNetType]
-Family = Literal["slim", "timm", "frozen-graph"]
+NetType = Literal["resnet_50", "resnet_101", "resnet_152", "student_small", "student_medium", "leap", FrozenNetType]
+Family = Literal["slim", "timm", "student", "leap", "frozen-graph"]
 Norm = Literal["folded", "group", "batch"]
 StorageType = Literal["float32", "float16"]
 
@@ -117,20 +117,20 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Names of the K body parts, in the order of the network's channels."""
     skeleton: tuple[tuple[str, str], ...] = ()
     """Pairs of body parts to draw a line between."""
-    stride: Literal[8] = 8
-    """Pixels of the picture between neighbouring cells of the maps."""
+    stride: Literal[8, 1] = 8
+    """Pixels of the picture between neighbouring cells of the maps: 1 in LEAP's network."""
     locref_stdev: Annotated[float, Meta(gt=0, lt=1e6)] = 7.2801
     """Pixels that a location refinement of 1 stands for."""
     location_refinement: bool = True
     """Whether the network has a head for location refinement."""
     mean_pixel: tuple[float, float, float] = (123.68, 116.779, 103.939)
-    """Subtracted from every pixel; red, green, blue; 0 to 255."""
+    """Subtracted from every pixel; red, green, blue; 0 to 255. Networks that see in grey have three equal numbers."""
     std_pixel: tuple[Deviation, Deviation, Deviation] = (1.0, 1.0, 1.0)
     """Every pixel is divided by it after that."""
     family: Family = "slim"
-    """Whose ResNet it is, tf_slim's (DeepLabCut's TensorFlow code) or timm's (DeepLabCut 3): they differ in where a
-    block strides and dilates, in how the max pool pads, and in the last row and column of the maps. Or no ResNet: a
-    frozen graph."""
+    """Kind of network (see `posestream.inference.families`): the ResNet of tf_slim (DeepLabCut's TensorFlow code) or of
+    timm (DeepLabCut 3), which differ in where a block strides and dilates, in how the max pool pads, and in the last
+    row and column of the maps; a student; LEAP's. Or none of these: a frozen graph."""
     norm: Norm = "folded"
     """Batch norm with the statistics of training, folded into the convolutions (in a frozen graph, part of it); group
     norm (only `timm`); or batch norm with the statistics of the pictures being run (only `frozen-graph`), so that
@@ -153,6 +153,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"a {self.net_type} is not of the family {self.family}")
         if self.norm not in (known.norms if known else ("folded", "batch")):
             raise ValueError(f"the family {self.family} has no {self.norm} norm")
+        if self.stride != (known.strides[self.net_type] if known else 8):
+            raise ValueError(f"a {self.net_type} has no stride of {self.stride}")
+        if known and known.channels == 1 and (len(set(self.mean_pixel)) > 1 or len(set(self.std_pixel)) > 1):
+            raise ValueError(f"a {self.net_type} sees in grey, but mean_pixel or std_pixel differ by colour")
         strangers = {part for pair in self.skeleton for part in pair} - set(self.bodyparts)
         if strangers:
             raise ValueError(f"the skeleton names body parts that the model lacks: {', '.join(sorted(strangers))}")

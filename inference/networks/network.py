@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from posestream.inference.errors import ModelError
 from posestream.inference.families import FAMILIES, head_channels
+from posestream.inference.families.layers import LUMA
 from posestream.inference.formats.bundle import ModelBundle, ModelSpec
 from posestream.inference.formats.graph_file import heads, parse_graph
 from posestream.inference.networks.decoder import decode_graph
 from posestream.inference.quiet import import_keras
-from posestream.stream.wire.messages import PixelFormat
+from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
 __all__ = ["Policy", "Precision", "build_network", "decode_maps"]
 
@@ -64,9 +65,8 @@ def build_network(
     """
     keras = import_keras()
     spec = bundle.spec
-    channels = 1 if pixel_format == "gray8" else 3
-    frames = keras.Input((height, width, channels), dtype="uint8", name="frames")
-    pixels = _normalised(frames, pixel_format, spec.mean_pixel, spec.std_pixel)
+    frames = keras.Input((height, width, CHANNELS[pixel_format]), dtype="uint8", name="frames")
+    pixels = _normalised(spec, frames, pixel_format)
     maps = _frozen_maps(bundle, precision, pixels) if bundle.graph else _family_maps(bundle, precision, pixels)
     outputs = decode_maps(spec, maps) if decode else maps
     model = keras.Model(frames, outputs, name=f"posestream_{re.sub(r'[^a-z0-9]', '_', spec.net_type)}")
@@ -104,25 +104,23 @@ def decode_maps(spec: ModelSpec, maps: Sequence[Any]) -> Any:
     )
 
 
-def _normalised(
-    frames: Any,
-    pixel_format: PixelFormat,
-    mean_pixel: tuple[float, float, float],
-    std_pixel: tuple[float, float, float],
-) -> Any:
-    """Float32 RGB minus the mean colour and divided by its deviation, from uint8 in any pixel format."""
+def _normalised(spec: ModelSpec, frames: Any, pixel_format: PixelFormat) -> Any:
+    """Float32 RGB or grey, minus the mean colour and divided by its deviation, from uint8 in any pixel format."""
     import numpy as np
     from keras import ops
 
+    channels = FAMILIES[spec.family].channels if spec.family in FAMILIES else 3
     pixels = ops.cast(frames, "float32")
-    if pixel_format == "gray8":
-        pixels = ops.repeat(pixels, 3, axis=-1)
-    elif pixel_format == "bgr24":
+    if pixel_format == "bgr24":
         pixels = ops.flip(pixels, axis=-1)
-    pixels = pixels - np.asarray(mean_pixel, dtype=np.float32)
-    if std_pixel == (1.0, 1.0, 1.0):
+    if channels == 1 and pixel_format != "gray8":
+        pixels = ops.sum(pixels * np.asarray(LUMA, np.float32), axis=-1, keepdims=True)
+    elif channels == 3 and pixel_format == "gray8":
+        pixels = ops.repeat(pixels, 3, axis=-1)
+    pixels = pixels - np.asarray(spec.mean_pixel[:channels], np.float32)
+    if spec.std_pixel == (1.0, 1.0, 1.0):
         return pixels
-    return pixels / np.asarray(std_pixel, dtype=np.float32)
+    return pixels / np.asarray(spec.std_pixel[:channels], np.float32)
 
 
 def _family_maps(bundle: ModelBundle, precision: Policy, pixels: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from posestream.inference.errors import ModelError
 from posestream.inference.families import FAMILIES, head_channels
+from posestream.inference.families.layers import LUMA
 from posestream.inference.formats.bundle import ModelBundle, ModelSpec
 from posestream.inference.networks.onnx_layers import OnnxLayers
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
@@ -80,19 +81,32 @@ def _apart(bundle: ModelBundle) -> dict[str, Any]:
 
 
 def _normalised(layers: OnnxLayers, spec: ModelSpec, pixel_format: PixelFormat) -> str:
-    """Add what makes float32 RGB (B, 3, H, W), minus the mean colour and divided by its deviation, of frames."""
-    pixels = layers.node("Cast", [INPUT], "pixels/float32", to=TensorProto.FLOAT)
-    pixels = layers.node("Transpose", [pixels], "pixels/planes", perm=[0, 3, 1, 2])
-    if pixel_format == "bgr24":
+    """Add what makes float32 (B, C, H, W), minus the mean colour and divided by its deviation, of frames.
+
+    C is 3 (RGB), or 1 where the network sees in grey.
+    """
+    node, constant = layers.node, layers.constant
+    channels = FAMILIES[spec.family].channels
+    pixels = node("Cast", [INPUT], "pixels/float32", to=TensorProto.FLOAT)
+    pixels = node("Transpose", [pixels], "pixels/planes", perm=[0, 3, 1, 2])
+    if channels == 1 and pixel_format != "gray8":
+        luma = LUMA if pixel_format == "rgb24" else LUMA[::-1]
+        shares = constant("pixels/luma", np.array(luma, np.float32).reshape(1, 3, 1, 1))
+        pixels = node("ReduceSum", [node("Mul", [pixels, shares], "pixels/shares"), _axis(layers, 1)], "pixels/grey")
+    elif pixel_format == "bgr24":
         planes = [f"pixels/{colour}" for colour in ("blue", "green", "red")]
         blue, green, red = layers.split_node("Split", [pixels], planes, "pixels/colours", axis=1)
-        pixels = layers.node("Concat", [red, green, blue], "pixels/rgb", axis=1)
-    mean = layers.constant("pixels/mean", np.array(spec.mean_pixel, np.float32).reshape(1, 3, 1, 1))
-    pixels = layers.node("Sub", [pixels, mean], "pixels/centred")  # grey becomes three channels here
+        pixels = node("Concat", [red, green, blue], "pixels/rgb", axis=1)
+    mean = constant("pixels/mean", np.array(spec.mean_pixel[:channels], np.float32).reshape(1, channels, 1, 1))
+    pixels = node("Sub", [pixels, mean], "pixels/centred")  # here grey becomes three channels, where there are three
     if spec.std_pixel == (1.0, 1.0, 1.0):
         return pixels
-    deviation = layers.constant("pixels/deviation", np.array(spec.std_pixel, np.float32).reshape(1, 3, 1, 1))
-    return layers.node("Div", [pixels, deviation], "pixels/normalised")
+    deviation = constant("pixels/deviation", np.array(spec.std_pixel[:channels], np.float32).reshape(1, channels, 1, 1))
+    return node("Div", [pixels, deviation], "pixels/normalised")
+
+
+def _axis(layers: OnnxLayers, number: int) -> str:
+    return layers.constant(f"axis/{number}", np.array([number], np.int64))
 
 
 def _decoded(layers: OnnxLayers, spec: ModelSpec, maps: list[str]) -> None:
@@ -140,11 +154,10 @@ def _refined(layers: OnnxLayers, spec: ModelSpec, locref: str, scores: str, peak
     nothing = constant("decoder/nothing", np.array(0, np.float32))
     deviation = constant("decoder/locref/deviation", np.array(spec.locref_stdev, np.float32))
     rows = constant("decoder/flat", np.array([0, 0, -1], np.int64))
-    last = constant("decoder/last", np.array([2], np.int64))
     refined = []
     for offsets, place in zip(parted, places, strict=True):
         flat = node("Reshape", [offsets, rows], f"{offsets}/flat")
         chosen = node("Where", [at_peak, flat, nothing], f"{offsets}/chosen")
-        offset = node("ReduceSum", [chosen, last], f"{offsets}/offset", keepdims=1)
+        offset = node("ReduceSum", [chosen, _axis(layers, 2)], f"{offsets}/offset", keepdims=1)
         refined.append(node("Add", [place, node("Mul", [offset, deviation], f"{offsets}/px")], f"{offsets}/refined"))
     return refined

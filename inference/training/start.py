@@ -43,7 +43,7 @@ def start_bundle(
     """
     old = known.spec
     if known.graph:
-        raise ModelError(f"{old.name} is a frozen graph, which cannot be trained. Start from a ResNet.")
+        raise ModelError(f"{old.name} is a frozen graph, which cannot be trained. Start from another.")
     description = msgspec.to_builtins(old) | {
         "name": name,
         "bodyparts": tuple(bodyparts),

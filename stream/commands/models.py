@@ -16,7 +16,7 @@ __all__ = ["model"]
 
 @click.group()
 def model() -> None:
-    """Import, inspect, check and optimise networks."""
+    """Import, inspect, check, export and optimise networks."""
 
 
 @model.command("import")
@@ -98,6 +98,61 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(result))
     else:
         print_check(result)
+    sys.exit(OK if result["within_limits"] else FAILED)
+
+
+@model.command("export")
+@click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--format", "kind", required=True, type=click.Choice(["onnx"]), help="What to write.")
+@click.option(
+    "--output", metavar="FILE", type=click.Path(path_type=Path), help="The file; by default the model's name.onnx."
+)
+@click.option(
+    "--pixel-format",
+    type=click.Choice(["rgb24", "bgr24", "gray8"]),
+    default="rgb24",
+    show_default=True,
+    help="Pixels of the frames that it takes.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Numbers that it computes with; the ends of it are float32 in any case.",
+)
+@click.option(
+    "--check",
+    "video",
+    metavar="VIDEO",
+    type=click.Path(path_type=Path),
+    help="Compare its poses with float32's on frames of this video.",
+)
+@click.option("--frames", default=32, show_default=True, type=click.IntRange(2, 1024), help="Frames for --check.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@interruptible
+def model_export(source: Path, kind: str, precision: str, as_json: bool, **options: Any) -> None:  # noqa: ARG001
+    """Write a network for other programs: frames in, poses out.
+
+    The graph takes uint8 frames of any size and batch, and gives x, y and likelihood of each body part: nothing is left
+    to do before or behind it. With --check, exit status 1 says that a pose differs from float32's by more than 0.05 px
+    or 0.001 in likelihood; where two peaks tie within 0.0001, only the likelihoods are compared.
+    """
+    from posestream.stream.commands.model_export import export_model, print_export
+    from posestream.stream.run.display import TerminalDisplay
+
+    with TerminalDisplay() as display:
+        result = export_model(
+            source,
+            half=precision == "float16",
+            tell=display.phase,
+            show=lambda done: display.progress(done.values),
+            **options,
+        )
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        print_export(result)
     sys.exit(OK if result["within_limits"] else FAILED)
 
 

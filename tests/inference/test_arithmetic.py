@@ -14,12 +14,16 @@ from posestream.inference.networks.network import build_network
 SPEC = ModelSpec(name="m", net_type="resnet_50", bodyparts=("a", "b"), scorer="s", source=ModelSource(kind="test"))
 
 
-@pytest.mark.parametrize("family", ["slim", "timm"])
+LEAP = {"net_type": "leap", "stride": 1, "location_refinement": False}
+KINDS = {"slim": {}, "timm": {}, "student": {"net_type": "student_small"}, "leap": LEAP}
+
+
+@pytest.mark.parametrize("family", list(KINDS))
 @pytest.mark.parametrize("size", [(480, 640), (87, 115)])
 def test_it_is_what_the_layers_of_the_network_do(family, size) -> None:
     import keras
 
-    spec = msgspec.structs.replace(SPEC, family=family)
+    spec = msgspec.structs.replace(SPEC, family=family, mean_pixel=(0.0, 0.0, 0.0), **KINDS[family])
     weights = {name: np.zeros(shape, np.float32) for name, shape in expected_tensors(spec).items()}
     network = build_network(ModelBundle(spec, weights), pixel_format="gray8", height=size[0], width=size[1])
     counted = 0
@@ -29,8 +33,8 @@ def test_it_is_what_the_layers_of_the_network_do(family, size) -> None:
         elif isinstance(layer, keras.layers.Conv2D):
             counted += prod(layer.kernel.shape) * prod(layer.output.shape[1:3])
     assert multiply_adds(spec, *size) == counted
-    maps = build_network(ModelBundle(spec, weights), pixel_format="gray8", decode=False)
-    assert map_size(spec, *size) == maps(np.zeros((1, *size, 1), np.uint8))[0].shape[1:3]
+    maps = build_network(ModelBundle(spec, weights), pixel_format="gray8", decode=False, height=size[0], width=size[1])
+    assert map_size(spec, *size) == maps.outputs[0].shape[1:3]
 
 
 def test_a_frozen_graph_is_not_counted() -> None:

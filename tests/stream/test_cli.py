@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -10,6 +11,9 @@ from posestream.inference.errors import ModelError
 from posestream.stream.cli import main
 from posestream.stream.run.supervisor import StartError, WrongUseError
 from posestream.stream.wire.errors import InputError, UserError
+
+from ..support.networks import random_network
+from ..support.videos import write_video
 
 HEAVY = {"av", "cv2", "keras", "msgspec", "numpy", "pandas", "pydantic", "rich", "tables", "tensorflow", "zmq"}
 
@@ -76,6 +80,26 @@ def test_a_model_is_held_against_recorded_poses(posestream, random_model, tmp_pa
     assert "not an archive of poses" in err
 
 
+def test_a_model_is_exported_and_held_against_float32(posestream, tmp_path) -> None:
+    random_network("student_small").save(tmp_path / "student")
+    video = write_video(tmp_path / "clip.mp4", 6, 96, 128)
+    export = ("model", "export", tmp_path / "student", "--format", "onnx", "--output", tmp_path / "student.onnx")
+    status, out, err = posestream(*export, "--check", video, "--frames", "3", "--pixel-format", "gray8").end()
+    assert status == 0, err
+    assert "any batch and size" in out
+    assert "within the limits of 0.05 px" in out
+    model = onnx.load(tmp_path / "student.onnx")
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["frames", "poses"]
+    status, out, err = posestream(*export).end()
+    assert (status, out) == (2, "")
+    assert "exists already" in err
+    status, out, _ = posestream(*export[:-1], tmp_path / "half.onnx", "--precision", "float16", "--json").end()
+    made = json.loads(out)
+    assert (status, made["precision"], made["checked"]) == (0, "float16", [])
+    assert made["bytes"] < 0.6 * (tmp_path / "student.onnx").stat().st_size
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 def test_an_empty_video_gets_one_message_from_every_command(posestream, rig, random_model, tmp_path) -> None:
     video = tmp_path / "empty clip.mp4"
     video.touch()
@@ -83,6 +107,7 @@ def test_an_empty_video_gets_one_message_from_every_command(posestream, rig, ran
     for command, status in (
         (("analyze", video, "--model", random_model), 1),
         (("model", "check", random_model, "--video", video), 2),
+        (("model", "export", random_model, "--format", "onnx", "--output", "new.onnx", "--check", video), 2),
         (("model", "optimize", random_model, "--precision", "int8", "--calibrate", video, "--output", "new"), 2),
         (("bench", "speed", random_model, "--video", video), 2),
         (("run", camera), 2),

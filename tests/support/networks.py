@@ -11,6 +11,7 @@ __all__ = [
     "BODYPARTS",
     "POSE_CONFIG",
     "random_bundle",
+    "random_network",
     "random_torch_state",
     "random_variables",
     "torch_config",
@@ -96,6 +97,30 @@ def random_bundle() -> ModelBundle:
         name: rng.standard_normal(shape, np.float32) * np.float32(0.5 / np.sqrt(max(1.0, float(np.prod(shape[:-1])))))
         for name, shape in expected_tensors(spec).items()
     }
+    return ModelBundle(spec, weights)
+
+
+def random_network(net_type: str) -> ModelBundle:
+    """A student or LEAP's network, random but of a size that keeps activations near 1."""
+    leap = net_type == "leap"
+    spec = ModelSpec(
+        name=net_type,
+        net_type=net_type,  # type: ignore[arg-type]
+        family="leap" if leap else "student",
+        bodyparts=BODYPARTS,
+        stride=1 if leap else 8,
+        location_refinement=not leap,
+        mean_pixel=(120.0, 120.0, 120.0),
+        std_pixel=(60.0, 60.0, 60.0),
+        scorer="random",
+        source=ModelSource(kind="test"),
+    )
+    rng = np.random.default_rng(0)
+    weights = {}
+    for name, shape in expected_tensors(spec).items():
+        inputs = np.prod(shape[:2]) * shape[3 if "_pred" in name else 2] if len(shape) == 4 else 100.0
+        gain = 0.3 if name.endswith("conv2/kernel") and not leap else 1.4
+        weights[name] = rng.standard_normal(shape, np.float32) * np.float32(gain / np.sqrt(inputs))
     return ModelBundle(spec, weights)
 
 

@@ -17,7 +17,7 @@ from posestream.inference.formats.torch_snapshot import build_torch_bundle
 from posestream.inference.networks.network import build_network
 from posestream.inference.networks.onnx_graph import onnx_graph
 
-from ...support.networks import random_torch_state
+from ...support.networks import random_network, random_torch_state
 
 SIZES = [(64, 96), (33, 50), (47, 48), (243, 321), (17, 16)]
 
@@ -55,6 +55,21 @@ def test_of_deeplabcut_3_too(bundle, rng, norm: str) -> None:
         frames = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)
         expected = np.asarray(build_network(network, pixel_format="rgb24")(frames))
         np.testing.assert_allclose(run_onnx(onnx_graph(network), frames), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("net_type", ["student_small", "student_medium", "leap"])
+@pytest.mark.parametrize("pixel_format", ["gray8", "rgb24", "bgr24"])
+def test_of_small_networks_in_grey(rng, net_type: str, pixel_format) -> None:
+    network = random_network(net_type)
+    for size in ((48, 64), (35, 50)):
+        frames = rng.integers(0, 256, (2, *size, 1 if pixel_format == "gray8" else 3), dtype=np.uint8)
+        expected = np.asarray(build_network(network, pixel_format=pixel_format)(frames))
+        assert np.ptp(expected[..., :2]) > 1
+        np.testing.assert_allclose(run_onnx(onnx_graph(network, pixel_format), frames), expected, atol=1e-3)
+    if pixel_format != "gray8":
+        same = np.repeat(frames[..., :1], 3, axis=-1)
+        grey = run_onnx(onnx_graph(network, "gray8"), np.ascontiguousarray(same[..., :1]))
+        np.testing.assert_allclose(run_onnx(onnx_graph(network, pixel_format), same), grey, atol=1e-3)
 
 
 def test_pixel_formats_are_the_same_picture(bundle, rng) -> None:
