@@ -38,6 +38,8 @@ from posestream.stream.session.video_times import TOLERANCE_US, DecodedVideo, de
 __all__ = ["INTERRUPTED", "cut_tables", "cut_to_whole_lines", "left_open", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
+TABLES = ("frames.csv", PACKETS, "poses.csv", "skipped.csv", "backfilled.csv", "truth.csv")
+"""Of a run; others in a camera's folder are somebody's own."""
 NOT_THERE = "was written and is not in the video"
 """Note of a row that said `recorded` and does so no more."""
 WAITED = "waited for the encoder when the camera's process ended"
@@ -72,7 +74,7 @@ def cut_to_whole_lines(folder: Path) -> list[str]:
 
 def left_open(folder: Path) -> bool:
     """Whether the camera's process ended without having made its frame table whole."""
-    return (folder / PACKETS).exists() or bool(cut_tables(folder))
+    return (folder / PACKETS).exists() or any(table.name in TABLES for table in cut_tables(folder))
 
 
 def reconcile_camera(

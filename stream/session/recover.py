@@ -12,7 +12,7 @@ from posestream.stream.session.closing import close_camera, read_camera
 from posestream.stream.session.events import EVENTS, count_events
 from posestream.stream.session.manifest import NAME, Renewal, Show, write_manifest
 from posestream.stream.session.reader import SummaryError, backfill_was_cut_off, load_session, read_summary
-from posestream.stream.session.reconcile import cut_to_whole_lines, reconcile_camera
+from posestream.stream.session.reconcile import cut_to_whole_lines, left_open, reconcile_camera
 from posestream.stream.session.record import remote_folder, write_json
 from posestream.stream.session.results import losses
 from posestream.stream.session.summary import summarize_camera
@@ -58,7 +58,7 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
     """
     session = load_session(folder)
     refuse_live(folder)
-    if _is_closed(folder, session):
+    if _is_closed(folder, session) and ("manifest" not in session or (folder / NAME).exists()):
         return _remove_reserves(folder)
     check_tables(folder, session)
     with session_lock(folder):
@@ -67,7 +67,7 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
         renewal = Renewal(folder, "recover", show)
         done = list(renewal.problems)
         renewal.begin()
-        if session["state"] == "recording" or backfill_was_cut_off(session):
+        if not _is_closed(folder, session):
             done = _close(folder, session, done)
         if has_manifest:
             renewal.finish(show)
@@ -77,14 +77,14 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
 
 
 def _is_closed(folder: Path, session: dict[str, Any]) -> bool:
-    if session["state"] == "recording" or backfill_was_cut_off(session):
-        return False
-    return "manifest" not in session or (folder / NAME).exists()
+    open_ended = session["state"] == "recording" or backfill_was_cut_off(session)
+    return not open_ended and not any(left_open(folder / name) for name in session["cameras"])
 
 
 def _close(folder: Path, session: dict[str, Any], done: list[str]) -> list[str]:
     """Close what was left open; gives what was done until now, a sentence each."""
     before, cameras = _summary_before(folder), {}
+    unmerged = any(left_open(folder / name) for name in session["cameras"])
     done = [*done, *_remove_leftovers(folder), *cut_to_whole_lines(folder)]
     if not (folder / EVENTS).exists():
         (folder / EVENTS).touch()
@@ -113,7 +113,8 @@ def _close(folder: Path, session: dict[str, Any], done: list[str]) -> list[str]:
     if session["state"] == "recording":
         session |= {"state": "recovered", "ended": before.get("ended", "cut off"), "problems": problems}
     else:
-        problems = before.get("problems", problems)
+        known = before.get("problems", [])
+        problems = [*known, *(text for text in problems if unmerged and text not in known)]
     write_json(folder / "summary.json", _summary(folder, session, before, cameras, problems))
     write_json(folder / "session.json", session | {"recovery": done})
     return done
