@@ -15,6 +15,7 @@ from posestream.acquisition.outage import Outage
 from posestream.acquisition.pace import InferencePacing
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper, Loss, Stamped
+from posestream.stream.disk.notes import Note
 from posestream.stream.wire.clock import monotonic_ns, wall_offset_ns
 from posestream.stream.wire.messages import (
     END,
@@ -278,7 +279,7 @@ class CaptureThread:
         if self._outage is not None:
             self._outage = None
             self.gap_ns += gap_ns
-            note = f"camera reconnected after {gap_ns / 1e9:.3f} s"
+            note = Note.RECONNECTED.text(gap_ns / 1e9)
             text = f"camera {name} delivers again after {gap_ns / 1e9:.1f} s, from frame {self.captured} on"
             self._announcer.tell("info", "reconnected", text, seq=self.captured, gap_ms=gap_ns // 1_000_000)
         elif self._silent:

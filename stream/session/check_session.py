@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from posestream.stream.disk.notes import Note
 from posestream.stream.disk.tables import FrameState
 from posestream.stream.session.check_times import Clocks, check_batches, check_frame_times, check_pose_times, clocks_of
 from posestream.stream.session.closing import read_camera
@@ -21,7 +22,7 @@ from posestream.stream.session.events import EVENTS, read_events
 from posestream.stream.session.reader import read_summary
 from posestream.stream.session.summary import summarize_camera
 from posestream.stream.session.table_reader import UNREADABLE
-from posestream.stream.session.tables import read_frames, read_poses, read_skipped, read_truth
+from posestream.stream.session.tables import noted, read_frames, read_poses, read_skipped, read_truth
 from posestream.stream.session.video_times import TOLERANCE_US
 from posestream.stream.wire.messages import END, FOUND, StreamInfo
 
@@ -174,7 +175,7 @@ def _camera_events(
         found = int(states.get(state.value, 0))
         if told != found if clean else told < found:  # what went wrong may have changed what had been told
             yield f"{EVENTS} tells of {told} frames {name}, frames.csv has {found}"
-    reconnected = int(frames["note"].fillna("").str.contains("camera reconnected after").sum())
+    reconnected = int(noted(frames, Note.RECONNECTED).sum())
     told = sum(event["name"] == "reconnected" for event in events)
     if told != reconnected:
         yield f"{EVENTS} says {told} times that it was connected again, frames.csv {reconnected} times"

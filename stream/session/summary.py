@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from posestream.stream.disk.tables import CAME_LATE, FrameState
+from posestream.stream.disk.notes import DEVICE_ID_NOTES, Note, gap_s
+from posestream.stream.disk.tables import FrameState
 from posestream.stream.session.closing import CameraTables
-from posestream.stream.session.tables import read_skipped, read_truth, skipped_frames
+from posestream.stream.session.tables import noted, read_skipped, read_truth, skipped_frames
 from posestream.stream.session.truth import pose_error
 from posestream.stream.wire.messages import RATE_TOLERANCE, StreamInfo
 
 __all__ = ["summarize_camera"]
 
-RECONNECTED = r"camera reconnected after ([0-9.]+) s"
-"""Note of the first frame after a gap."""
 ENDS = tuple(state for state in FrameState if state is not FrameState.DELIVERED)
 """States in which a session that was closed leaves its frames."""
 PERCENTILES = (50, 90, 99)
@@ -110,8 +109,8 @@ def _poses(poses: pd.DataFrame, skipped: pd.DataFrame, captured: "pd.Series[Any]
 def _gaps(frames: pd.DataFrame, counters: Mapping[str, Any]) -> dict[str, int]:
     if "disconnects" in counters:
         return {"count": int(counters["disconnects"]), "ms": int(counters["gap_ms"])}
-    seconds = frames["note"].str.extract(RECONNECTED, expand=False).dropna().astype(float)
-    return {"count": len(seconds), "ms": round(seconds.sum() * 1e3)}
+    seconds = [gap for note in frames["note"].dropna() if (gap := gap_s(note)) is not None]
+    return {"count": len(seconds), "ms": round(sum(seconds) * 1e3)}
 
 
 def _rate(frames: pd.DataFrame) -> float | None:
@@ -119,8 +118,7 @@ def _rate(frames: pd.DataFrame) -> float | None:
     captured = frames["captured_ns"].notna().to_numpy()
     times, rows = frames["captured_ns"].dropna().to_numpy(np.int64), np.flatnonzero(captured)
     # A frame that came late has its step where it was missing
-    odd = frames["note"].fillna("").str.contains(f"(?!{CAME_LATE})device id|camera reconnected")
-    sound = ~odd.to_numpy(bool)[captured][1:]
+    sound = ~noted(frames, *DEVICE_ID_NOTES, Note.RECONNECTED)[captured][1:]
     span = int(np.diff(times)[sound].sum())
     return round(int(np.diff(rows)[sound].sum()) / span * 1e9, 3) if span > 0 else None
 

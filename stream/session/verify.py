@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from posestream.inference.formats.hdf_tables import HdfTableError, read_hdf_table
 from posestream.stream.disk.frame_merge import PACKETS
-from posestream.stream.disk.tables import BACKFILLED_COLUMNS, CAME_LATE, FrameState, PoseState
+from posestream.stream.disk.notes import DEVICE_ID_NOTES, Note
+from posestream.stream.disk.tables import BACKFILLED_COLUMNS, FrameState, PoseState
 from posestream.stream.disk.writer_locks import writers
 from posestream.stream.session.check_manifest import CHECKSUM, check_manifest
 from posestream.stream.session.check_session import check_session
@@ -26,6 +27,7 @@ from posestream.stream.session.reconcile import cut_tables
 from posestream.stream.session.table_checks import check_camera
 from posestream.stream.session.table_reader import UNREADABLE, TableError
 from posestream.stream.session.tables import (
+    noted,
     read_backfilled,
     read_frames,
     read_poses,
@@ -37,6 +39,8 @@ from posestream.stream.session.video_times import TOLERANCE_US, DecodedVideo, de
 
 __all__ = ["verify_session"]
 
+GUESSED = (Note.FROM_POSES, Note.FROM_COUNTER)
+"""Notes of frames that are known by their numbers alone."""
 Indices = NDArray[np.int64]
 
 
@@ -177,26 +181,24 @@ def _frame_rows(frames: pd.DataFrame, counters: dict[str, Any]) -> Iterator[str]
 
 def _device_ids(frames: pd.DataFrame) -> Iterator[str]:
     """From row to row the device's number goes up by one; where it does not, a note says why."""
-    notes = frames["note"].fillna("")
-    frames = frames.iloc[_in_order(frames, notes)]
-    notes = frames["note"].fillna("")
-    noted = notes.str.contains(f"(?!{CAME_LATE})device id")
-    guessed = (frames["state"] == FrameState.INTERRUPTED.value) & notes.str.contains("known from")
+    frames = frames.iloc[_in_order(frames)]
+    odd = noted(frames, *DEVICE_ID_NOTES)
+    guess = frames["state"].eq(FrameState.INTERRUPTED.value).fillna(False).to_numpy(bool) & noted(frames, *GUESSED)
     numbered = frames["device_id"].notna().to_numpy()
     ids, rows = frames["device_id"].dropna().to_numpy(np.int64), np.flatnonzero(numbered)
-    odd, guess = (np.asarray(one, bool)[numbered] for one in (noted, guessed))
+    odd, guess = odd[numbered], guess[numbered]
     # A frame without a number of its own stands for the next in order
     jumps = np.flatnonzero((np.diff(ids) != np.diff(rows)) & ~odd[1:] & ~guess[1:] & ~guess[:-1])
     if len(jumps):
         yield f"frames.csv: device ids jump after {ids[jumps[0]]} without a row for what is missing"
 
 
-def _in_order(frames: pd.DataFrame, notes: "pd.Series[str]") -> Indices:
+def _in_order(frames: pd.DataFrame) -> Indices:
     """Rows in the order of the device's numbers: late frames where they were missing, without those that came twice."""
-    late, twice = (notes.str.contains(text).to_numpy(bool) for text in (CAME_LATE, "device id repeats"))
+    late, twice = noted(frames, Note.ID_CAME_LATE), noted(frames, Note.ID_REPEATS)
     if not late.any():
         return np.flatnonzero(~twice)
-    begins = notes.str.contains("device ids began|device id jumped").to_numpy(bool)
+    begins = noted(frames, Note.IDS_BEGAN_ANEW, Note.ID_JUMPED)
     ids = frames["device_id"].to_numpy(np.float64, na_value=np.nan)
     order = np.arange(len(ids), dtype=np.float64)
     kept = ~twice
