@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.disk.notes import REPAIRED_TIMES, Note
 from posestream.stream.disk.tables import FrameState
+from posestream.stream.session.session_record import SessionRecord, known
 from posestream.stream.session.tables import noted
 
 __all__ = ["Clocks", "check_batches", "check_frame_times", "check_pose_times", "clocks_of"]
@@ -49,20 +49,14 @@ class Clocks:
         return int((early | late).sum())
 
 
-def clocks_of(session: dict[str, Any]) -> Clocks | None:
-    """Read the clocks of `session.json`; None where an old session has none.
-
-    Raises
-    ------
-    KeyError, TypeError
-        Where they are not as a run writes them.
-    """
-    anchors = session.get("clock_anchors", [])
+def clocks_of(session: SessionRecord) -> Clocks | None:
+    """Read the clocks of `session.json`; None where an old session has none."""
+    anchors = known(session.clock_anchors, [])
     if not anchors:
         return None
-    offsets = tuple(int(anchor["wall_ns"]) - int(anchor["monotonic_ns"]) for anchor in anchors)
-    end_ns = int(anchors[-1]["monotonic_ns"]) if len(anchors) > 1 else None
-    return Clocks(int(anchors[0]["monotonic_ns"]), end_ns, offsets)
+    offsets = tuple(anchor.wall_ns - anchor.monotonic_ns for anchor in anchors)
+    end_ns = anchors[-1].monotonic_ns if len(anchors) > 1 else None
+    return Clocks(anchors[0].monotonic_ns, end_ns, offsets)
 
 
 def check_frame_times(frames: pd.DataFrame, clocks: Clocks | None, tolerance_us: int, *, played: bool) -> Iterator[str]:

@@ -6,9 +6,8 @@ place of its own. What is known of each frame is put down; what is changed is ke
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -329,7 +328,7 @@ def _word_for_silent(folder: Path, frames: pd.DataFrame) -> list[str]:
     return done
 
 
-def _append(frames: pd.DataFrame, columns: dict[str, Any], same: dict[str, str]) -> pd.DataFrame:
+def _append(frames: pd.DataFrame, columns: Mapping[str, Iterable[int | None]], same: dict[str, str]) -> pd.DataFrame:
     rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()}).assign(**same)
     return pd.concat([frames.astype(object), rows.reindex(columns=frames.columns).astype(object)], ignore_index=True)
 

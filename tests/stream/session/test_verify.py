@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posestream.stream.session.closing import close_camera, read_camera
-from posestream.stream.session.reader import NoSessionError
+from posestream.stream.session.reader import NoSessionError, load_session
 from posestream.stream.session.recover import recover_session
 from posestream.stream.session.verify import _device_ids, verify_session
 from posestream.stream.session.video_times import decode_video
-from posestream.stream.wire.messages import StreamInfo
 
 from ..conftest import BODYPARTS, children_of, wait_for_processes
 
@@ -73,7 +72,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     poses.close()
     skipped.close()
     backfilled.close()
-    write_results(folder)
     session = {
         "format": 1,
         "id": "5e55",
@@ -83,6 +81,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "inference": {"model": MODEL},
     }
     (folder / "session.json").write_text(json.dumps(session))
+    write_results(folder)
     (folder / "summary.json").write_text(json.dumps({"session": "5e55", "cameras": {"top": {}}}))
     told = {"lost-camera": {"count": 3}, "end": {"frames": 120}}
     events = [{"session": "5e55", "source": "top", "name": name, "data": data} for name, data in told.items()]
@@ -91,9 +90,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_results(folder: Path) -> None:
-    tables = read_camera(folder / "top", inferred=True)
-    info = StreamInfo(**STREAM)
-    close_camera(folder / "top", tables, video="video.mp4", model=MODEL, info=info, batch_size=8)
+    close_camera(folder / "top", read_camera(folder / "top", inferred=True), load_session(folder))
 
 
 @pytest.fixture
