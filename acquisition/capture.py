@@ -15,11 +15,14 @@ from posestream.acquisition.outage import Outage
 from posestream.acquisition.pace import InferencePacing
 from posestream.acquisition.recorder import Recorder
 from posestream.acquisition.stamps import FrameStamper, Loss, Stamped
+from posestream.stream.disk.notes import Note
+from posestream.stream.disk.tables import FrameState
 from posestream.stream.wire.clock import monotonic_ns, wall_offset_ns
 from posestream.stream.wire.messages import (
     END,
     FOUND,
     RATE_TOLERANCE,
+    RECONNECTED,
     Event,
     FrameHeader,
     StreamInfo,
@@ -278,9 +281,9 @@ class CaptureThread:
         if self._outage is not None:
             self._outage = None
             self.gap_ns += gap_ns
-            note = f"camera reconnected after {gap_ns / 1e9:.3f} s"
+            note = Note.RECONNECTED.text(gap_ns / 1e9)
             text = f"camera {name} delivers again after {gap_ns / 1e9:.1f} s, from frame {self.captured} on"
-            self._announcer.tell("info", "reconnected", text, seq=self.captured, gap_ms=gap_ns // 1_000_000)
+            self._announcer.tell("info", RECONNECTED, text, seq=self.captured, gap_ms=gap_ns // 1_000_000)
         elif self._silent:
             self._announcer.tell("info", "resumed", f"camera {name} delivers again after {gap_ns / 1e9:.1f} s")
         self._heard_ns = self._quiet_ns = now
@@ -340,7 +343,7 @@ class CaptureThread:
             why = f": {lost.why}" if lost.why else ""
             text = f"camera {self._info.camera} lost {lost.count} frames before frame {lost.frame_seq}{why}"
             ids = {"first_id": lost.first_id, "last_id": lost.last_id}
-            self._announcer.tell("warning", "lost-camera", text, count=lost.count, **ids)
+            self._announcer.tell("warning", FrameState.LOST_CAMERA.value, text, count=lost.count, **ids)
 
     def _tell_queue(self) -> None:
         lost = self.lost_queue
@@ -352,7 +355,7 @@ class CaptureThread:
                 f"camera {self._info.camera}: the encoder can't keep up; {count} frames are lost to the video, "
                 f"the last of them frame {self._last_lost_seq}"
             )
-            self._announcer.tell("warning", "lost-queue", text, seq=self._last_lost_seq, count=count)
+            self._announcer.tell("warning", FrameState.LOST_QUEUE.value, text, seq=self._last_lost_seq, count=count)
 
     def note_refused(self, count: int) -> None:
         """Note the frames that the encoder or the disk refused; the stream has ended, so the supervisor alone hears."""

@@ -13,6 +13,8 @@ The shortest delay itself can't be known from one side: mapped times are late by
 
 from bisect import bisect_right
 
+from posestream.stream.disk.notes import Note
+
 __all__ = ["DeviceClock"]
 
 WINDOW_NS = 300e9
@@ -172,9 +174,9 @@ class DeviceClock:
         if young and step >= 0:  # no jump: the first frames came late, as those of a camera that has just started do
             return mapped_ns, ""
         self.restarts += 1
-        return mapped_ns, "device clock went back" if step < 0 else "device clock jumped ahead"
+        return mapped_ns, (Note.DEVICE_CLOCK_WENT_BACK if step < 0 else Note.DEVICE_CLOCK_JUMPED).text()
 
     def _give_up(self, arrived_ns: int) -> tuple[int, str]:
         self.usable = False
         self.restarts += 1
-        return self.pass_over(arrived_ns), "device clock does not run at the rate that it says; arrivals are used"
+        return self.pass_over(arrived_ns), Note.DEVICE_CLOCK_UNUSABLE.text()

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from posestream.stream.disk.tables import CAME_LATE
+from posestream.stream.disk.notes import Note
 
 __all__ = ["MAX_GAP", "DeviceIds", "Gap", "Seen"]
 
@@ -109,15 +109,15 @@ class DeviceIds:
             return self._without(raw)
         last = self._last
         if last is None or self._anew:
-            return self._begin(raw, "" if last is None else f"device ids began anew after {last}")
+            return self._begin(raw, "" if last is None else Note.IDS_BEGAN_ANEW.text(last))
         step = self._step(raw, last)
         if step == 0:
-            return Seen(last, range(0), "device id repeats", behind=True)
+            return Seen(last, range(0), Note.ID_REPEATS.text(), behind=True)
         unwrapped = last + step if last + step >= first else raw
         if unwrapped < last and (seen := self._out_of_order(unwrapped, last)) is not None:
             return seen
         if not 0 < unwrapped - last <= MAX_GAP:
-            return self._begin(unwrapped, f"device id jumped from {last} to {unwrapped}")
+            return self._begin(unwrapped, Note.ID_JUMPED.text(last, unwrapped))
         self._last, lost = unwrapped, range(last + 1, unwrapped)
         if lost:
             self._gaps.append(Gap(lost, self._frames))
@@ -129,7 +129,7 @@ class DeviceIds:
         return Seen(device_id, range(0), note, final=self.end())
 
     def _out_of_order(self, device_id: int, last: int) -> Seen | None:
-        note = f"{CAME_LATE}, after {last}"
+        note = Note.ID_CAME_LATE.text(last)
         for gap in self._gaps:
             if device_id in gap.ids and device_id not in gap.came:
                 gap.came.add(device_id)
@@ -137,7 +137,7 @@ class DeviceIds:
         if last - device_id > MAX_LATE:
             return None
         if device_id >= self._first:
-            return Seen(device_id, range(0), "device id repeats", behind=True)
+            return Seen(device_id, range(0), Note.ID_REPEATS.text(), behind=True)
         self._first = device_id
         return Seen(device_id, range(0), note, behind=True)
 
@@ -146,7 +146,7 @@ class DeviceIds:
             self._last += 1
         elif raw is None:
             return Seen(None, range(0), "")
-        note = "device id missing" if raw is None else f"device id {raw} is none of its range"
+        note = Note.ID_MISSING.text() if raw is None else Note.ID_OUT_OF_RANGE.text(raw)
         return Seen(None, range(0), note)
 
     def _step(self, raw: int, last: int) -> int:

@@ -1,5 +1,7 @@
 """Presentation times of a video: those of the capture, made to rise as players and containers need it."""
 
+from posestream.stream.disk.notes import Note
+
 __all__ = ["PresentationTimes"]
 
 MAX_STEP_US = 2_000_000_000
@@ -44,12 +46,12 @@ class PresentationTimes:
         pts_us, note = (time_ns - self._first_ns) // 1_000 - self._shift_us, ""
         if pts_us <= self._last_us - MAX_BACK_US:
             pts_us = self._shifted(pts_us, self._last_us + max(self._step_us, self._tick_us))
-            note = "presentation time repaired: the clock was set back"
+            note = Note.PTS_CLOCK_SET_BACK.text()
         elif self._ticks(pts_us) <= self._ticks(self._last_us):
-            pts_us, note = (self._ticks(self._last_us) + 1) * self._tick_us, "presentation time repaired"
+            pts_us, note = (self._ticks(self._last_us) + 1) * self._tick_us, Note.PTS_REPAIRED.text()
         elif self._last_us >= 0 and pts_us - self._last_us > MAX_STEP_US:
             pts_us = self._shifted(pts_us, self._last_us + MAX_STEP_US)
-            note = "presentation time repaired: pause too long for the container"
+            note = Note.PTS_LONG_PAUSE.text()
         elif self._last_us >= 0:
             self._step_us = pts_us - self._last_us
         self._last_us = pts_us

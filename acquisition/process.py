@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import msgspec
@@ -24,7 +24,9 @@ from posestream.acquisition.view import ViewedCamera
 from posestream.stream.disk.durable import sync_folder
 from posestream.stream.disk.tables import FrameState
 from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_lock
-from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.control import Armed, Start
+from posestream.stream.wire.counters import CameraCounters
+from posestream.stream.wire.details import CameraDetails
 from posestream.stream.wire.endpoints import EndpointError, local_endpoint
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import CameraJob, Job
@@ -33,6 +35,7 @@ from posestream.stream.wire.messages import Event, StreamInfo
 from posestream.stream.wire.plugins import Guard
 from posestream.stream.wire.priority import CpusError, set_cpus, set_priority
 from posestream.stream.wire.process import parse_arguments, serve
+from posestream.stream.wire.settings import RecordingSettings
 from posestream.stream.wire.sockets import Publisher
 
 __all__ = ["CameraRole", "main", "make_camera", "stream_info"]
@@ -93,8 +96,7 @@ class CameraRole:
         self._capture = CaptureThread(
             self._camera, camera_format, self._publisher, info, job.session, job.timeout_s, job.reconnect_s, guard
         )
-        details = _details(camera_format, job)
-        return Armed(stream=info, details=details if cpus is None else details | {"cpus": cpus})
+        return Armed(stream=info, camera=_details(camera_format, job, cpus))
 
     def start(self, start: Start) -> None:
         """Make the files and let the camera run."""
@@ -155,44 +157,33 @@ class CameraRole:
             return []
         return [self._capture.events.popleft() for _ in range(len(self._capture.events))]
 
-    def values(self) -> Values:
+    def counters(self) -> CameraCounters | None:
         """Give the counters of the camera."""
-        job, capture, publisher, recorder = self._job, self._capture, self._publisher, self._recorder
-        camera_format = self._format
-        if job is None or capture is None or publisher is None:
-            return {}
-        values: dict[str, int | float | str | None] = {
-            "started": int(capture.started),
-            "captured": capture.captured,
-            "lost_camera": capture.lost_camera,
-            "lost_queue": capture.lost_queue,
-            "silences": capture.silences,
-            "disconnects": capture.disconnects,
-            "gap_ms": capture.gap_ns // 1_000_000,
-            "events_dropped": capture.events_dropped,
-            "published": publisher.sent,
-            "unsent": publisher.unsent,
-            "malformed": publisher.malformed + capture.malformed,
-            "refused": publisher.refused,
-        }
-        stamps = capture.stamps
-        if stamps.rate_hz is not None:
-            values["rate_hz"] = round(stamps.rate_hz, 3)
-        if camera_format is not None:
-            values["rate_asked_hz"] = camera_format.rate_asked_hz
-        if stamps.has_clock:
-            drift_ppm = stamps.drift_ppm
-            values["clock_drift_ppm"] = round(drift_ppm, 3) if drift_ppm is not None else None
-            values["clock_restarts"] = stamps.clock_restarts
-        if self._space is not None:
-            values["free_bytes"] = self._space.free_bytes
-        if recorder is not None:
-            values |= {f"rows_{state}": number for state, number in recorder.states.items()}
-            values |= {"waiting": recorder.waiting, "waiting_ms": recorder.waiting_ms, "merged": recorder.merged}
-            values |= {"longest_queue": recorder.longest_queue}
-            values |= {"longest_queue_bytes": recorder.longest_queue_bytes, "unwritten": recorder.unwritten}
-            values["video_bytes"] = recorder.video_bytes
-        return {job.camera: values}
+        capture, publisher, camera_format = self._capture, self._publisher, self._format
+        if capture is None or publisher is None or camera_format is None:
+            return None
+        stamps, space = capture.stamps, self._space
+        rate_hz, drift_ppm = stamps.rate_hz, stamps.drift_ppm if stamps.has_clock else None
+        counters = CameraCounters(
+            started=int(capture.started),
+            captured=capture.captured,
+            lost_camera=capture.lost_camera,
+            lost_queue=capture.lost_queue,
+            silences=capture.silences,
+            disconnects=capture.disconnects,
+            gap_ms=capture.gap_ns // 1_000_000,
+            events_dropped=capture.events_dropped,
+            published=publisher.sent,
+            unsent=publisher.unsent,
+            malformed=publisher.malformed + capture.malformed,
+            refused=publisher.refused,
+            rate_hz=round(rate_hz, 3) if rate_hz is not None else None,
+            rate_asked_hz=camera_format.rate_asked_hz,
+            clock_drift_ppm=round(drift_ppm, 3) if drift_ppm is not None else None,
+            clock_restarts=stamps.clock_restarts if stamps.has_clock else None,
+            free_bytes=space.free_bytes if space is not None else None,
+        )
+        return counters if self._recorder is None else _with_recording(counters, self._recorder)
 
     def stop(self) -> None:
         """End the capture, encode what waits, close the files."""
@@ -212,6 +203,27 @@ class CameraRole:
             self._check(self._recorder)
         if self._capture is not None and self._capture.error is not None:
             raise self._capture.error
+
+
+def _with_recording(counters: CameraCounters, recorder: Recorder) -> CameraCounters:
+    """Add what the recorder counts."""
+    rows = recorder.states
+    return msgspec.structs.replace(
+        counters,
+        rows_delivered=max(0, rows.get(FrameState.DELIVERED, 0)),  # its two tables grow while they are counted
+        rows_recorded=rows.get(FrameState.RECORDED, 0),
+        rows_lost_camera=rows.get(FrameState.LOST_CAMERA, 0),
+        rows_lost_queue=rows.get(FrameState.LOST_QUEUE, 0),
+        rows_encoder_error=rows.get(FrameState.ENCODER_ERROR, 0),
+        rows_not_recorded=rows.get(FrameState.NOT_RECORDED, 0),
+        waiting=recorder.waiting,
+        waiting_ms=recorder.waiting_ms,
+        merged=recorder.merged,
+        longest_queue=recorder.longest_queue,
+        longest_queue_bytes=recorder.longest_queue_bytes,
+        unwritten=recorder.unwritten,
+        video_bytes=recorder.video_bytes,
+    )
 
 
 def make_camera(job: CameraJob, guard: Guard) -> Camera:
@@ -244,17 +256,24 @@ def stream_info(name: str, camera: CameraFormat) -> StreamInfo:
     )
 
 
-def _details(camera: CameraFormat, job: CameraJob) -> dict[str, object]:
-    details: dict[str, object] = {"camera": camera.description, "tick_ns": camera.tick_ns}
-    if camera.settings:
-        details |= {"settings": camera.settings, "origin": camera.origin, "binning": camera.binning}
-    if camera.warnings:
-        details["warnings"] = camera.warnings
-    if camera.bits > 8:
-        details |= {"bits": camera.bits, "levels": camera.levels or (0, 2**camera.bits - 1)}
-    if job.recording is not None:
-        details["video"] = f"video.{job.recording.container}"
-    return details
+def _details(camera: CameraFormat, job: CameraJob, cpus: Sequence[int] | None) -> CameraDetails:
+    deep, described = camera.bits > 8, bool(camera.settings)
+    return CameraDetails(
+        camera=camera.description,
+        tick_ns=camera.tick_ns,
+        settings=camera.settings,
+        origin=camera.origin if described else None,
+        binning=camera.binning if described else None,
+        warnings=camera.warnings,
+        bits=camera.bits,
+        levels=(camera.levels or (0, 2**camera.bits - 1)) if deep else None,
+        video=_video_name(job.recording) if job.recording is not None else None,
+        cpus=tuple(cpus) if cpus is not None else None,
+    )
+
+
+def _video_name(recording: RecordingSettings) -> Literal["video.mp4", "video.mkv"]:
+    return "video.mp4" if recording.container == "mp4" else "video.mkv"
 
 
 def _check_space(folder: Path, min_free_bytes: int, stop_free_bytes: int) -> None:

@@ -21,6 +21,7 @@ from posestream.acquisition.frame_table import FrameTable, PacketTable
 from posestream.acquisition.presentation import PresentationTimes
 from posestream.acquisition.stamps import Stamped
 from posestream.stream.disk.frame_merge import merge_frame_tables
+from posestream.stream.disk.notes import Note, join_notes
 from posestream.stream.disk.reserve import DiskReserve
 from posestream.stream.disk.tables import FrameState, TableWriter
 from posestream.stream.wire.clock import monotonic_ns
@@ -343,7 +344,7 @@ class Recorder:
         for packet in in_file:
             frame_seq, pts_us, note = self._in_encoder.popleft()
             if packet.pts_us != pts_us:
-                note = "; ".join(filter(None, (note, f"encoder gave time {packet.pts_us}")))
+                note = join_notes((note, Note.ENCODER_TIME.text(packet.pts_us)))
             self._packets.recorded(frame_seq, pts_us, packet.crc32, note)
 
     def _fail(self, error: Exception) -> None:

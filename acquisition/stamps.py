@@ -9,6 +9,7 @@ import msgspec
 from posestream.acquisition.camera import CameraFormat, Capture
 from posestream.acquisition.device_clock import DeviceClock
 from posestream.acquisition.device_ids import DeviceIds, Gap
+from posestream.stream.disk.notes import Note, join_notes
 
 __all__ = ["FrameStamper", "Loss", "Stamped"]
 
@@ -117,7 +118,7 @@ class FrameStamper:
             wall_ns=captured_ns + wall_offset_ns,
             lost=seen.lost,
             id_note=seen.note,
-            note="; ".join(filter(None, (note, seen.note, arrival_note, clock_note))),
+            note=join_notes((note, seen.note, arrival_note, clock_note)),
             late=seen.late,
             found=seen.found,
             losses=self._losses(seen.final),
@@ -137,12 +138,12 @@ class FrameStamper:
         """See that the time that the camera gave is one of the host's clock; else the host's own is taken."""
         said_ns, note = capture.captured_ns, ""
         if said_ns < self._arrived_ns:
-            note = f"its time went back by {(self._arrived_ns - said_ns) / 1e9:.6f} s"
+            note = Note.TIME_WENT_BACK.text((self._arrived_ns - said_ns) / 1e9)
         elif now_ns is not None and said_ns > now_ns + AHEAD_NS:
-            note = f"its time was {(said_ns - now_ns) / 1e9:.6f} s in the future"
+            note = Note.TIME_IN_FUTURE.text((said_ns - now_ns) / 1e9)
         if note:
             arrived_ns = max(self._arrived_ns, now_ns if now_ns is not None else self._arrived_ns)
-            capture, note = msgspec.structs.replace(capture, captured_ns=arrived_ns), f"{note}; the arrival is used"
+            capture = msgspec.structs.replace(capture, captured_ns=arrived_ns)
         self._arrived_ns = capture.captured_ns
         return capture, note
 
@@ -150,7 +151,7 @@ class FrameStamper:
         captured_ns, note = self._mapped(capture, behind=behind)
         if captured_ns < self._floor_ns:
             captured_ns = self._floor_ns
-            note = note or "captured before the frame before it; that one's time is used"
+            note = note or Note.BEFORE_LAST_FRAME.text()
         self._floor_ns = captured_ns
         return captured_ns, note
 
@@ -160,7 +161,7 @@ class FrameStamper:
             return capture.captured_ns, ""
         ticks = capture.device_time
         if ticks is None:
-            return self._clock.pass_over(capture.captured_ns), "device time missing" if self.has_clock else ""
+            return self._clock.pass_over(capture.captured_ns), Note.DEVICE_TIME_MISSING.text() if self.has_clock else ""
         if behind and self.has_clock:  # an older stamp, which is no news of the clock
             return self._floor_ns, ""
         self.has_clock = True

@@ -32,7 +32,7 @@ import zmq
 from report import markdown
 
 from posestream.inference.live.receiver import QUEUE_BYTES as RECEIVER_QUEUE_BYTES
-from posestream.stream.session.reconcile import NOT_THERE
+from posestream.stream.disk.notes import Note
 from posestream.stream.session.verify import verify_session
 from posestream.stream.wire.messages import Frame, MessageDecoder
 from posestream.stream.wire.sockets import subscriber
@@ -360,7 +360,7 @@ def _row(case: Case, run: Running, status: int, summary: dict[str, Any]) -> dict
     wrong += verify_session(session)["problems"]
     table = pd.read_csv(session / "top" / "frames.csv", keep_default_na=False)
     rows = Counter(table["state"])
-    moved = int((table["note"] == NOT_THERE).sum())  # rows that were repaired when the run had ended
+    moved = int((table["note"] == Note.NOT_IN_VIDEO.text()).sum())  # rows that were repaired when the run had ended
     events = Counter[str]()
     for line in (session / "events.jsonl").read_text().splitlines():
         event = json.loads(line)

@@ -2,11 +2,11 @@
 
 import time
 
-import msgspec
 import numpy as np
 
 from posestream.inference.engine import Engine, Shape
 from posestream.inference.windows.crop_window import CropWindowFollower
+from posestream.stream.wire.details import Expected
 from posestream.stream.wire.jobs import InferenceJob
 from posestream.stream.wire.messages import CHANNELS, PixelFormat
 
@@ -15,19 +15,6 @@ __all__ = ["Expected", "common_batch", "measure_expected"]
 ENOUGH_S = 0.2
 """Seconds of measuring for each size of frame, beyond one run; a start should not take longer for it."""
 MOST_RUNS = 5
-
-
-class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What one camera's frames cost."""
-
-    frame_ms: float
-    """Milliseconds of the network for a frame; where a window follows the animal, on average while it does."""
-    whole_ms: float
-    """Milliseconds of the network for a whole frame."""
-    batch_size: int
-    """Frames inferred together."""
-    window: tuple[int, int] | None = None
-    """Width and height of the largest window, pixels; none where the network sees whole frames."""
 
 
 def common_batch(job: InferenceJob) -> int:

@@ -29,7 +29,9 @@ from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.inference.windows.camera_window import CropWindowCounts
 from posestream.inference.windows.crop_window_run import CropWindowRun
-from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.control import Armed, Start
+from posestream.stream.wire.counters import InferenceCounters, StreamCounters, WindowCounters
+from posestream.stream.wire.details import InferenceDetails, ModelDetails
 from posestream.stream.wire.endpoints import EndpointError
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import InferenceJob, Job
@@ -102,19 +104,19 @@ class InferenceRole:
         self._pipeline = Pipeline(
             engine, self._batcher, self._receiver, self._publisher, self._windows, FilterChain(FILTERS)
         )
-        details: dict[str, Any] = {
-            "model": msgspec.to_builtins(spec),
-            "model_path": str(source),
-            "model_sha256": bundle.digest(),
-            "engine": engine.name,
-            "precision": engine.precision,
-            "engine_reason": engine.reason,
-            "warm_up_s": round(warm_up_s, 2),
-            "expected": msgspec.to_builtins(expected),
-        }
-        if cpus is not None:
-            details |= {"cpus": cpus, "threads": threads}
-        return Armed(endpoint=self._publisher.endpoint, details=details)
+        details = InferenceDetails(
+            model=msgspec.convert(msgspec.to_builtins(spec), ModelDetails),
+            model_path=str(source),
+            model_sha256=bundle.digest(),
+            engine=engine.name,
+            precision=engine.precision,
+            engine_reason=engine.reason,
+            warm_up_s=round(warm_up_s, 2),
+            expected=expected,
+            cpus=tuple(cpus) if cpus is not None else None,
+            threads=threads if cpus is not None else None,
+        )
+        return Armed(endpoint=self._publisher.endpoint, inference=details)
 
     @staticmethod
     def _wait_for_cameras(receiver: Receiver, job: InferenceJob) -> None:
@@ -159,33 +161,37 @@ class InferenceRole:
                 events.append(self._publisher.event(camera, "invalid-pose", text, {"count": new}, level="warning"))
         return events
 
-    def values(self) -> Values:
-        """Give the counters, by camera and (under the empty name) of the whole."""
+    def counters(self) -> InferenceCounters | None:
+        """Give the counters, of each camera and of the whole."""
         receiver, batcher, publisher, pipeline = self._receiver, self._batcher, self._publisher, self._pipeline
         if receiver is None or batcher is None or publisher is None or pipeline is None:
-            return {}
-        values: Values = {}
-        for camera in receiver.cameras:
-            skipped = {f"skipped_{cause}": n for (name, cause), n in list(batcher.skipped.items()) if name == camera}
-            values[camera] = {"received": receiver.received[camera], "poses": publisher.published[camera], **skipped}
-            if self._windows:
-                counts = CropWindowCounts()
-                for run in self._windows.values():
-                    counts.add(run.counts_of(camera))
-                values[camera] |= {f"window_{name}": number for name, number in asdict(counts).items()}
-        ages = sorted(publisher.ages_ms)
-        values[""] = {
-            "waiting": batcher.waiting,
-            "unsent": publisher.unsent,
-            "malformed": publisher.malformed + receiver.malformed.total(),
-            "refused": publisher.refused,
-            "foreign": receiver.foreign.total(),
-            "frames_in_batches": pipeline.frames,
-            **{f"batches_{closing}": number for closing, number in list(batcher.closings.items())},
-        }
-        if ages:
-            values[""] |= {"age_p50_ms": ages[len(ages) // 2], "age_p99_ms": ages[int(len(ages) * 0.99)]}
-        return values
+            return None
+        closings, ages = batcher.closings, sorted(publisher.ages_ms)
+        return InferenceCounters(
+            cameras={camera: self._of_camera(camera, receiver, batcher, publisher) for camera in receiver.cameras},
+            waiting=batcher.waiting,
+            unsent=publisher.unsent,
+            malformed=publisher.malformed + receiver.malformed.total(),
+            refused=publisher.refused,
+            foreign=receiver.foreign.total(),
+            frames_in_batches=pipeline.frames,
+            batches_full=closings["full"],
+            batches_wait=closings["wait"],
+            batches_idle=closings["idle"],
+            age_p50_ms=ages[len(ages) // 2] if ages else None,
+            age_p99_ms=ages[int(len(ages) * 0.99)] if ages else None,
+        )
+
+    def _of_camera(self, camera: str, receiver: Receiver, batcher: Batcher, publisher: PosePublisher) -> StreamCounters:
+        window = CropWindowCounts()
+        for run in self._windows.values():
+            window.add(run.counts_of(camera))
+        return StreamCounters(
+            received=receiver.received[camera],
+            poses=publisher.published[camera],
+            skipped={cause: number for (name, cause), number in list(batcher.skipped.items()) if name == camera},
+            window=WindowCounters(**asdict(window)) if self._windows else None,
+        )
 
     def published(self, frames: dict[str, int]) -> None:
         """Hear how many frames each camera published; those that have not come are noted as lost when this ends."""

@@ -18,8 +18,9 @@ from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.formats.bundled import bundled_networks, find_model
 from posestream.inference.formats.models import load_model
-from posestream.inference.live.expected import Expected, measure_expected
+from posestream.inference.live.expected import measure_expected
 from posestream.inference.live.process import prepare_engine
+from posestream.stream.wire.details import MeasuredNetwork
 from posestream.stream.wire.jobs import InferenceJob
 
 __all__ = ["Trial", "Trials", "main", "try_engines"]
@@ -41,22 +42,13 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Why it can't be used; empty where it can."""
 
 
-class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """What the job's own engine did on the job's own frames, named as inference names it when it is armed."""
-
-    model: dict[str, str]
-    engine: str
-    precision: str
-    expected: dict[str, Expected]
-
-
 class Trials(msgspec.Struct, frozen=True, kw_only=True):
     """How the engines did."""
 
     model: str = ""
     """Name of the network."""
     trials: list[Trial]
-    details: Details | None = None
+    details: MeasuredNetwork | None = None
     """None where there was no job, or its engine can't run."""
     error: str = ""
     """Why the model or the job's engine can't be used; empty where they can."""
@@ -85,7 +77,7 @@ def try_engines(bundle: ModelBundle) -> list[Trial]:
     return trials
 
 
-def try_job(bundle: ModelBundle, job: InferenceJob) -> Details:
+def try_job(bundle: ModelBundle, job: InferenceJob) -> MeasuredNetwork:
     """Prepare an engine as the job asks, and measure what to expect of it.
 
     Raises
@@ -96,8 +88,7 @@ def try_job(bundle: ModelBundle, job: InferenceJob) -> Details:
     engine = open_engine(bundle, job.engine, job.precision, job.threads or len(job.cpus or ()) or None)
     prepare_engine(engine, job)
     expected = measure_expected(engine, job)
-    name = bundle.spec.name
-    return Details(model={"name": name}, engine=engine.name, precision=engine.precision, expected=expected)
+    return MeasuredNetwork(name=bundle.spec.name, engine=engine.name, precision=engine.precision, expected=expected)
 
 
 def run_trials(job: InferenceJob | None) -> Trials:

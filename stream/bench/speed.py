@@ -23,7 +23,7 @@ from posestream.inference.formats.models import load_model
 from posestream.inference.windows.crop_window import CropWindowSettings
 from posestream.stream.bench.speed_figures import draw_figures
 from posestream.stream.bench.speed_rows import cell_rows, timing_row
-from posestream.stream.session.record import write_json
+from posestream.stream.session.json_files import write_json
 from posestream.stream.wire.messages import PixelFormat
 from posestream.stream.wire.versions import package_version
 

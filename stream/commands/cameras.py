@@ -18,6 +18,10 @@ from posestream.stream.disk.tables import LOST_STATES, FrameState
 from posestream.stream.disk.video_files import UnreadableError, reading_video
 from posestream.stream.rig import Rig, RigError
 from posestream.stream.run.supervisor import Display, Supervisor
+from posestream.stream.session.json_files import laid_over
+from posestream.stream.session.reader import load_session
+from posestream.stream.session.session_record import CameraRecord, known
+from posestream.stream.session.summary_record import CameraSummary
 from posestream.stream.session.tables import read_frames
 
 __all__ = ["list_cameras", "probe_rig", "show_cameras", "show_probe"]
@@ -114,26 +118,26 @@ def probe_rig(rig: Rig, rig_folder: Path, seconds: float, pictures: Path, displa
     pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="posestream-") as output:
         outcome = run_for_command(Supervisor(rig, rig_folder, Path(output), display))
-        details = json.loads((outcome.folder / "session.json").read_text(encoding="utf-8"))["cameras"]
+        details = load_session(outcome.folder).cameras
         cameras = {
             name: _probed(outcome.folder / name, summary, details[name], pictures / f"{name}.png")
-            for name, summary in outcome.summary["cameras"].items()
+            for name, summary in outcome.summary.cameras.items()
         }
-    return {"problems": outcome.summary["problems"], "cameras": cameras}
+    return {"problems": outcome.summary.problems, "cameras": cameras}
 
 
-def _probed(folder: Path, summary: dict[str, Any], details: dict[str, Any], picture: Path) -> dict[str, Any]:
+def _probed(folder: Path, summary: CameraSummary, details: CameraRecord, picture: Path) -> dict[str, Any]:
     frames = read_frames(folder)
     states = frames["state"].value_counts()
     return {
-        "camera": details["camera"],
-        "size": summary["size"],
-        "captured": summary["frames"]["captured"],
+        "camera": details.camera,
+        "size": laid_over(None, summary.size),
+        "captured": known(summary.frames, {}).get("captured", 0),
         "recorded": int(states.get(FrameState.RECORDED.value, 0)),
         "lost": {s.value: int(states[s.value]) for s in LOST_STATES if s.value in states},
-        "rate_hz": summary["rate_hz"],
+        "rate_hz": laid_over(None, summary.rate_hz),
         "interval_ms": _intervals(frames["captured_ns"].dropna()),
-        "picture": str(picture) if _save_picture(folder / str(details.get("video")), picture) else None,
+        "picture": str(picture) if _save_picture(folder / str(details.video), picture) else None,
     }
 
 

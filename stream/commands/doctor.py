@@ -19,6 +19,7 @@ from posestream.stream.commands.cameras import list_cameras, show_cameras
 from posestream.stream.rig import Rig, RigError, check_cameras
 from posestream.stream.run.outlook import expected_poses
 from posestream.stream.run.rig_jobs import camera_job, inference_job
+from posestream.stream.wire.details import MeasuredNetwork
 from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["Finding", "examine"]
@@ -210,7 +211,7 @@ def _engines(rig: Rig | None, rig_folder: Path, streams: list[StreamInfo]) -> It
         else:
             yield Finding("engine", "ok", f"{name}: {speed}")
     if found["details"] and table is not None:
-        outlook = expected_poses(found["details"], streams, table)
+        outlook = expected_poses(msgspec.convert(found["details"], MeasuredNetwork), streams, table)
         yield Finding("poses", "note" if outlook.advice else "ok", outlook.text, outlook.advice)
 
 

@@ -93,7 +93,7 @@ def model_check(source: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.run.display import TerminalDisplay
 
     with TerminalDisplay() as display:
-        result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.values), **options)
+        result = check_model(source, tell=display.phase, show=lambda done: display.progress(done.by_name), **options)
     if as_json:
         click.echo(json.dumps(result))
     else:

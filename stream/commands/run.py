@@ -115,6 +115,7 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
     from posestream.stream.commands.running import run_for_command
     from posestream.stream.run.display import TerminalDisplay, print_summary
     from posestream.stream.run.supervisor import Supervisor
+    from posestream.stream.session.json_files import laid_over
 
     if seconds is not None:
         rig = rig.model_copy(update={"session": rig.session.model_copy(update={"seconds": seconds})})
@@ -125,8 +126,8 @@ def _run(rig: "Rig", rig_folder: Path, seconds: float | None, output: Path | Non
             for title, place in outcome.places.items():
                 click.echo(f"{title}:\n{place}", err=True)
         if as_json:
-            click.echo(json.dumps(outcome.summary))
-            for problem in outcome.summary["problems"]:
+            click.echo(json.dumps(laid_over(None, outcome.summary)))
+            for problem in outcome.summary.problems:
                 click.echo(problem, err=True)
         else:
             print_summary(outcome.summary)

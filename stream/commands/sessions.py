@@ -3,13 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from posestream.stream.commands.common import plain
 from posestream.stream.wire.errors import FAILED, OK, UserError
 from posestream.stream.wire.interrupts import take_interrupts
+
+if TYPE_CHECKING:
+    from posestream.stream.session.verify import Findings
 
 __all__ = ["backfill", "recover", "verify"]
 
@@ -30,9 +33,10 @@ def verify(session: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         for camera, counts in found["cameras"].items():
-            lost = counts.pop("lost", None)
-            click.echo(f"camera {camera}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
-            if lost is not None:
+            numbers = [f"{count} {name}" for name, count in counts.items() if isinstance(count, int)]
+            click.echo(f"camera {camera}: {', '.join(numbers)}")
+            lost = counts.get("lost")
+            if isinstance(lost, dict):
                 click.echo(f"camera {camera}: {say_lost(lost)}")
         for problem in found["problems"]:
             click.echo(f"problem: {plain(problem)}")
@@ -71,7 +75,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     from posestream.stream.run.display import TerminalDisplay, print_backfill
 
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-        work = Backfill(session, show=lambda done: display.progress(done.values), tell=display.phase, **options)
+        work = Backfill(session, show=lambda done: display.progress(done.by_name), tell=display.phase, **options)
         take_interrupts(work.stop)
         try:
             result = work.run()
@@ -81,7 +85,7 @@ def backfill(session: Path, as_json: bool, **options: Any) -> None:
     sys.exit(FAILED if result["problems"] or result["without_pose"] else OK)
 
 
-def _verdict(found: dict[str, Any]) -> str:
+def _verdict(found: "Findings") -> str:
     if found["problems"]:
         return "refuted"
     if not found["proved"]:

@@ -91,7 +91,7 @@ def analyze(
     videos = find_videos(given, options["output"])
     settings = AnalyzeSettings(framing=framing, crop_window=crop_window, **options)
     with TerminalDisplay(quiet=not sys.stderr.isatty()) as display:
-        work = Analyses(videos, settings, show=lambda done: display.progress(done.values), tell=display.phase)
+        work = Analyses(videos, settings, show=lambda done: display.progress(done.by_name), tell=display.phase)
         take_interrupts(work.stop)
 
         kept = "stopping; the poses so far are kept"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from posestream.stream.disk.durable import replacing, sync_folder
-from posestream.stream.disk.tables import CAME_LATE, FRAME_COLUMNS, PACKET_COLUMNS, FrameState
+from posestream.stream.disk.notes import Note, join_notes
+from posestream.stream.disk.tables import FRAME_COLUMNS, PACKET_COLUMNS, FrameState
 
 __all__ = ["FRAMES", "PACKETS", "merge_frame_tables"]
 
@@ -18,8 +19,8 @@ FRAMES, PACKETS = "frames.csv", "packets.csv"
 TELL_ROWS = 1_000
 MAX_OVERTAKEN = 200_000
 """Rows of lost frames in which that of a late one is looked for: more than one gap has."""
-LOST, LATE = f",{FrameState.LOST_CAMERA.value},".encode(), CAME_LATE.encode()
-ANEW = (b"device ids began anew", b"device id jumped")
+LOST, LATE = f",{FrameState.LOST_CAMERA.value},".encode(), Note.ID_CAME_LATE.beginning.encode()
+ANEW = tuple(note.beginning.encode() for note in (Note.IDS_BEGAN_ANEW, Note.ID_JUMPED))
 
 
 def merge_frame_tables(folder: Path, tell: Callable[[int], None] | None = None) -> None:
@@ -64,7 +65,7 @@ def _settled(frames: Iterator[list[str]], packets: Iterator[list[str]]) -> Itera
             packet = next(packets, None)
         if packet is not None and row[state_at] == FrameState.DELIVERED.value and packet[0] == row[seq_at]:
             _, row[place_at], row[pts_at], row[crc_at], row[state_at], note = packet
-            row[note_at] = "; ".join(filter(None, (row[note_at], note)))
+            row[note_at] = join_notes((row[note_at], note))
         yield row
 
 

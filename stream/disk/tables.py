@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 __all__ = [
     "BACKFILLED_COLUMNS",
-    "CAME_LATE",
     "FRAME_COLUMNS",
     "LOST_STATES",
     "PACKET_COLUMNS",
@@ -26,6 +25,7 @@ __all__ = [
     "FrameState",
     "LineWriter",
     "PoseState",
+    "SkipCause",
     "TableWriter",
     "backfilled_columns",
     "keypoint_cells",
@@ -65,10 +65,27 @@ class PoseState(StrEnum):
     """Nowhere."""
 
 
+class SkipCause(StrEnum):
+    """Why a frame got no live pose."""
+
+    FRESHER_FRAME = "fresher-frame"
+    """A newer frame of its camera came before the engine was free (mode `freshest`)."""
+    QUEUE_FULL = "queue-full"
+    """The queue before the engine was full (mode `every-frame`)."""
+    LOST_ON_WIRE = "lost-on-wire"
+    """It never reached inference."""
+    STOPPED = "stopped"
+    """Inference was ended while it waited."""
+    ENGINE_ERROR = "engine-error"
+    """The engine failed."""
+    INVALID_POSE = "invalid-pose"
+    """The engine gave a pose that is not finite, or whose likelihood is not within 0 to 1."""
+    INTERRUPTED = "interrupted"
+    """A process was killed before it could say why; by `recover`."""
+
+
 LOST_STATES = (FrameState.LOST_CAMERA, FrameState.LOST_QUEUE, FrameState.ENCODER_ERROR, FrameState.INTERRUPTED)
 """States of frames that should be in the video and are not."""
-CAME_LATE = "device id came late"
-"""Note of a frame that others overtook; until the tables are merged its id may have a row `lost-camera` above it."""
 
 FRAME_COLUMNS = (
     "seq",  # number of the frame in the stream; empty where the device lost it
@@ -81,7 +98,7 @@ FRAME_COLUMNS = (
     "pts_us",  # presentation time in the video, microseconds from the first frame
     "crc32",  # of its packet in the video, 8 hex digits: `posestream.stream.disk.packets`; empty where it is not in it
     "state",  # a `FrameState`
-    "note",  # what was repaired or is odd
+    "note",  # what was repaired or is odd: `posestream.stream.disk.notes`
     "pose",  # a `PoseState`; empty until the session is closed, for nobody knows it before
 )
 """Columns of `frames.csv`: one row for every frame that the device numbered, in that order."""

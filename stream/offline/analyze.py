@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import msgspec
 
@@ -28,6 +28,7 @@ from posestream.stream.offline.progress import Progress
 from posestream.stream.session.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.session.manifest import ManifestError, compare, read_manifest, renew_entries
 from posestream.stream.session.reader import NoSessionError, load_session
+from posestream.stream.wire.details import ModelDetails
 
 if TYPE_CHECKING:
     from posestream.inference.engine import Engine
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 from posestream.stream.wire.errors import InputError
 
-__all__ = ["Analyses", "AnalyzeError", "AnalyzeSettings", "find_videos"]
+__all__ = ["Analyses", "AnalysisResult", "AnalyzeError", "AnalyzeSettings", "find_videos"]
 
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 """What is taken for a video in a folder; a file that is named may have any ending."""
@@ -101,6 +102,41 @@ def find_videos(given: Sequence[Path], output: Path | None) -> list[Path]:
     return list(places.values())
 
 
+class VideoResult(TypedDict, total=False):
+    """What became of a video."""
+
+    video: str
+    state: Literal["done", "skipped", "failed", "stopped"]
+    """`skipped`: it had results."""
+    problem: str
+    """What went wrong; empty where nothing did."""
+    frames: int
+    """Frames that have their pose."""
+    resumed: int
+    """Those of them that had it before this call."""
+    frames_per_second: float
+    """In this call, of a video that is done."""
+    files: list[str]
+    """DeepLabCut's files."""
+    follow: dict[str, int]
+    """How often the window was enough: `posestream.stream.wire.counters.WindowCounters`."""
+
+
+class AnalysisResult(TypedDict):
+    """What became of some videos, as `posestream analyze --json` prints it."""
+
+    model: str
+    """Name of the network."""
+    engine: str | None
+    """None where no video needed it, as for `precision`."""
+    precision: str | None
+    videos: list[VideoResult]
+    problems: list[str]
+    """A sentence each."""
+    stopped: bool
+    """Whether somebody ended it early."""
+
+
 class Analyses:
     """An analysis of some videos, one after the other.
 
@@ -146,14 +182,13 @@ class Analyses:
         if self._loading and not again and threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> AnalysisResult:
         """Analyse the videos; one that can't be read does not keep the others from it.
 
         Returns
         -------
-        dict
-            JSON: `videos`, what became of each (`state`: done, skipped, failed or stopped), `problems` (a sentence
-            each) and `stopped`.
+        AnalysisResult
+            As JSON has it.
 
         Raises
         ------
@@ -175,16 +210,16 @@ class Analyses:
         done = [self._try(number, video, bundle) for number, video in enumerate(self._videos, start=1)]
         return {
             "model": bundle.spec.name,
-            "engine": self._opened and self._opened.name,
-            "precision": self._opened and self._opened.precision,
+            "engine": self._opened.name if self._opened is not None else None,
+            "precision": self._opened.precision if self._opened is not None else None,
             "videos": done,
             "problems": [video["problem"] for video in done if video.get("problem")],
             "stopped": any(video["state"] == "stopped" for video in done),
         }
 
-    def _try(self, number: int, video: Path, bundle: "ModelBundle") -> dict[str, Any]:
+    def _try(self, number: int, video: Path, bundle: "ModelBundle") -> VideoResult:
         """Analyse one video; gives what became of it."""
-        about: dict[str, Any] = {"video": str(video), "frames": 0, "files": [], "problem": ""}
+        about: VideoResult = {"video": str(video), "frames": 0, "files": [], "problem": ""}
         if self._stopping.is_set():
             return about | {"state": "stopped"}
         base = (self._settings.output or video.parent) / f"{video.stem}{bundle.spec.scorer}"
@@ -218,7 +253,7 @@ class Analyses:
         """Whether the results that are there were about to be replaced by these."""
         return partial.exists() and is_of(partial, self._origin(video, bundle))
 
-    def _origin(self, video: Path, bundle: "ModelBundle") -> dict[str, Any]:
+    def _origin(self, video: Path, bundle: "ModelBundle") -> dict[str, object]:
         """All that the poses depend on; a partial file of others is not gone on with.
 
         Engine and precision are as they were asked for: what `auto` takes is remembered.
@@ -248,7 +283,7 @@ class Analyses:
 
     def _analyse(
         self, name: str, video: Path, reader: VideoReader, partial: Path, bundle: "ModelBundle"
-    ) -> dict[str, Any]:
+    ) -> VideoResult:
         size = self._settings.framing.size(reader.width, reader.height)  # refused before anything is begun
         engine, start_s, batch_size = self._engine(bundle), time.time(), self._settings.batch_size
         crop_window = self._settings.crop_window
@@ -273,9 +308,9 @@ class Analyses:
             poses.close()
             if not poses.frames:
                 partial.unlink()
-        about = {"problem": reader.problem, "frames": poses.frames, "resumed": poses.kept}
+        about: VideoResult = {"problem": reader.problem, "frames": poses.frames, "resumed": poses.kept}
         if windows is not None:
-            about |= {"follow": asdict(windows.counts)}
+            about["follow"] = asdict(windows.counts)
         if not whole:
             return about | {"state": "stopped"}
         analysis = Analysis(
@@ -286,8 +321,8 @@ class Analyses:
             width=reader.width,
             batch_size=batch_size,
         )
-        place = partial.with_name(video.name)
-        files = write_deeplabcut_files(place, msgspec.to_builtins(bundle.spec), poses.read(), analysis)
+        place, model = partial.with_name(video.name), msgspec.convert(msgspec.to_builtins(bundle.spec), ModelDetails)
+        files = write_deeplabcut_files(place, model, poses.read(), analysis)
         partial.unlink()
         rate = (poses.frames - poses.kept) / seconds
         return about | {"state": "done", "frames_per_second": rate, "files": [str(file) for file in files]}

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from posestream.inference.formats.bundled import bundled_networks, find_model
@@ -22,9 +22,11 @@ from posestream.stream.disk.lock import refuse_live, session_lock
 from posestream.stream.disk.tables import TableWriter, backfilled_columns, keypoint_cells
 from posestream.stream.offline.progress import Progress
 from posestream.stream.session.closing import close_camera, read_camera
+from posestream.stream.session.json_files import write_record
 from posestream.stream.session.manifest import Renewal
-from posestream.stream.session.reader import backfill_was_cut_off, load_session, read_summary
-from posestream.stream.session.record import write_json
+from posestream.stream.session.reader import SESSION_FILE, SUMMARY_FILE, load_session, read_summary
+from posestream.stream.session.session_record import BackfillRecord, InferenceRecord, RigInference, SessionRecord, known
+from posestream.stream.session.summary_record import CameraSummary
 from posestream.stream.session.table_checks import check_tables
 from posestream.stream.session.tables import number_runs, read_backfilled
 from posestream.stream.session.video_frames import VideoFrames
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 from posestream.stream.wire.errors import InputError
 
-__all__ = ["Backfill", "BackfillError"]
+__all__ = ["Backfill", "BackfillError", "BackfillResult"]
 
 SYNC_S = 1.0
 NAMED_RUNS = 5
@@ -59,6 +61,37 @@ class _Camera:
     times_us: NDArray[np.int64]
     wanted: NDArray[np.int64]
     """Frames of the video that have no pose."""
+
+
+class ClosedCamera(TypedDict):
+    """What came of one camera."""
+
+    backfilled: int
+    """Poses that were computed in this call."""
+    without_pose: int
+    """Frames of the video that have none still."""
+    pose_states: NotRequired[dict[str, int]]
+    """Rows of `frames.csv` by pose state; absent where there was nothing to do, as `files`."""
+    files: NotRequired[list[str]]
+    """DeepLabCut's files, from the session's folder."""
+
+
+class BackfillResult(TypedDict):
+    """What came of a backfill, as `posestream backfill --json` prints it."""
+
+    session: str
+    """Its id."""
+    folder: str
+    backfilled: int
+    """Poses that were computed in this call."""
+    without_pose: int
+    """Frames of the videos that have none still."""
+    stopped: bool
+    """Whether somebody ended it early."""
+    seconds: float
+    problems: list[str]
+    """A sentence each."""
+    cameras: dict[str, ClosedCamera]
 
 
 class Backfill:
@@ -97,21 +130,19 @@ class Backfill:
         self._folder, self._model, self._camera, self._batch_size = folder, model, camera, batch_size
         self._show, self._tell = show, tell
         self._stopping = threading.Event()
-        self._session: dict[str, Any] = {}
         self._renewal: Renewal | None = None
 
     def stop(self) -> None:
         """End early, after the batch that the engine is at; what was computed is kept and the tables are closed."""
         self._stopping.set()
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> BackfillResult:
         """Compute the poses, and close the tables.
 
         Returns
         -------
-        dict
-            JSON: `backfilled` in this call, `without_pose` still (frames of the video), `stopped`, `seconds`,
-            `problems` (a sentence each), and `cameras`.
+        BackfillResult
+            As JSON has it.
 
         Raises
         ------
@@ -131,31 +162,33 @@ class Backfill:
         refuse_live(self._folder, supervised=self._supervised)
         self._check(session)
         with session_lock(self._folder, supervised=self._supervised):
-            self._session = load_session(self._folder)  # somebody may have ended his work on it only now
-            check_tables(self._folder, self._session, network=False)  # its network comes later
-            every = [self._look(name) for name in self._names()]
+            session = load_session(self._folder)  # somebody may have ended his work on it only now
+            check_tables(self._folder, session, network=False)  # its network comes later
+            every = [self._look(session, name) for name in self._names(session)]
             cameras = [camera for camera in every if self._camera in (None, camera.name)]
             problems: list[str] = []
             missing = any(len(camera.wanted) for camera in cameras)
-            if (missing or backfill_was_cut_off(self._session)) and not self._supervised:
+            if (missing or session.backfill_was_cut_off) and not self._supervised:
                 problems += self._look_at_manifest()
             if missing:
                 self._tell("loading the network")
-                engine = self._engine()
+                engine, session = self._engine(session)
                 for camera in cameras:
-                    problems += self._backfill(camera, engine)
-            if missing or backfill_was_cut_off(self._session):
+                    problems += self._backfill(session, camera, engine)
+                # which may have been chosen only now
+                session = _with_backfill(session, precision=engine.precision)
+            if missing or session.backfill_was_cut_off:
                 self._tell("writing the results")
                 self._begin()
-                closed = {camera.name: self._close(camera) for camera in cameras}
+                closed = {camera.name: _close(session, camera) for camera in cameras}
                 others = sum(len(camera.wanted) for camera in every if camera not in cameras)
-                self._end(closed, others, problems)
+                self._end(session, closed, others, problems)
                 if self._renewal is not None:
                     self._renewal.finish()
             else:
-                closed = {camera.name: {"backfilled": 0, "without_pose": 0} for camera in cameras}
+                closed = {camera.name: ClosedCamera(backfilled=0, without_pose=0) for camera in cameras}
         return {
-            "session": self._session["id"],
+            "session": session.id,
             "folder": str(self._folder),
             "backfilled": sum(camera["backfilled"] for camera in closed.values()),
             "without_pose": sum(camera["without_pose"] for camera in closed.values()),
@@ -181,31 +214,30 @@ class Backfill:
         if self._renewal is not None:
             self._renewal.begin()
 
-    def _check(self, session: dict[str, Any]) -> None:
-        if session["state"] == "recording":
+    def _check(self, session: SessionRecord) -> None:
+        if session.state == "recording":
             raise BackfillError(
                 f"{self._folder} is still recorded, or was never closed: wait until the run has ended, "
                 f"or run: posestream recover {self._folder}"
             )
-        if session["inference"] is None:
+        if session.inference is None:
             raise BackfillError(f"{self._folder} was recorded without a network: there are no live poses to complete")
-        here = [name for name in session["cameras"] if (self._folder / name).is_dir()]
+        here = [name for name in session.cameras if (self._folder / name).is_dir()]
         if self._camera is not None and self._camera not in here:
             raise BackfillError(f"{self._folder} has no camera {self._camera}; there are: {', '.join(here) or 'none'}")
 
-    def _names(self) -> list[str]:
+    def _names(self, session: SessionRecord) -> list[str]:
         """Cameras with a video on this machine."""
-        cameras = self._session["cameras"].items()
-        return [name for name, details in cameras if details.get("video") and (self._folder / name).is_dir()]
+        return [n for n, details in session.cameras.items() if details.video and (self._folder / n).is_dir()]
 
-    def _look(self, name: str) -> _Camera:
-        details, folder = self._session["cameras"][name], self._folder / name
+    def _look(self, session: SessionRecord, name: str) -> _Camera:
+        details, folder = session.cameras[name], self._folder / name
         tables = read_camera(folder, inferred=True)
         return _Camera(
             name=name,
             folder=folder,
-            video=folder / details["video"],
-            info=msgspec.convert(details["stream"], StreamInfo),
+            video=folder / str(details.video),
+            info=details.stream,
             seq=tables.recorded["seq"].to_numpy(np.int64),
             times_us=tables.recorded["pts_us"].to_numpy(np.int64),
             wanted=tables.without_pose,
@@ -213,88 +245,74 @@ class Backfill:
 
     # The network: the one that gave the live poses, unless somebody says otherwise.
 
-    def _engine(self) -> "Engine":
+    def _engine(self, session: SessionRecord) -> tuple["Engine", SessionRecord]:
+        """Open the engine; gives the session's record with it, which is written as that of a running backfill."""
         from posestream.inference.engines import open_engine
         from posestream.inference.errors import ModelError
         from posestream.inference.formats.models import load_model
 
-        before = self._session.get("backfill", {})
-        path = self._model or self._recorded_model()
+        inference, rig = session.inference, session.rig.inference
+        if inference is None or rig is None:
+            raise BackfillError(f"{self._folder} was recorded without a network")
+        path = self._model or _recorded_model(inference, rig)
         try:
             bundle = load_model(path)
             digest, spec = bundle.digest(), bundle.spec
-            self._check_model(path, digest, spec.bodyparts)
-            engine = open_engine(bundle, *self._engine_of(digest))
+            self._check_model(session, inference, path, digest, spec.bodyparts)
+            engine = open_engine(bundle, *_engine_of(inference, rig, digest))
         except ModelError as error:
             raise BackfillError(str(error)) from error
-        about = {
-            "state": "running",
-            "model": spec.name,
-            "model_path": str(path.absolute()),
-            "model_sha256": digest,
-            "engine": engine.name,
-            "precision": engine.precision,
-        }
-        self._session["backfill"] = before | about
+        session = _with_backfill(
+            session,
+            state="running",
+            model=spec.name,
+            model_path=str(path.absolute()),
+            model_sha256=digest,
+            engine=engine.name,
+            precision=engine.precision,
+        )
         self._begin()
-        write_json(self._folder / "session.json", self._session)
-        return engine
+        write_record(self._folder / SESSION_FILE, session)
+        return engine, session
 
-    def _engine_of(self, digest: str) -> tuple[str, str]:
-        """Engine and precision: the session's own for its network; for another one what its rig asked for."""
-        inference, rig = self._session["inference"], self._session["rig"]["inference"]
-        if inference.get("model_sha256", digest) == digest:
-            return inference.get("engine", "auto"), inference.get("precision", "auto")
-        return rig.get("engine", "auto"), rig.get("precision", "auto")
-
-    def _recorded_model(self) -> Path:
-        inference, rig = self._session["inference"], self._session["rig"]["inference"]
-        named = rig.get("model", "")
-        if named in bundled_networks():
-            return find_model(named)
-        written = inference.get("model_path") or named
-        # On Windows, to look at a path on another machine is to log on there.
-        if written.startswith(("//", "\\\\")):
-            raise BackfillError(f"the session's model {written} is on another machine; name one with --model")
-        path = Path(written)
-        if not path.is_absolute():
-            raise BackfillError(f"session.json does not say in which folder its model {path} is; name it with --model")
-        if not path.exists() and not path.with_name(f"{path.name}.index").exists():
-            raise BackfillError(f"the session's model {path} is not here; name it with --model")
-        return path
-
-    def _check_model(self, path: Path, digest: str, bodyparts: tuple[str, ...]) -> None:
-        inference, before = self._session["inference"], self._session.get("backfill", {})
-        if self._model is None and inference.get("model_sha256", digest) != digest:
+    def _check_model(
+        self,
+        session: SessionRecord,
+        inference: InferenceRecord,
+        path: Path,
+        digest: str,
+        bodyparts: tuple[str, ...],
+    ) -> None:
+        if self._model is None and known(inference.model_sha256, digest) != digest:
             raise BackfillError(
                 f"{path} is not the network that it was when the session was recorded; "
                 f"to backfill with it all the same, name it: --model {path}"
             )
-        if list(bodyparts) != list(inference["model"]["bodyparts"]):
+        if bodyparts != inference.model.bodyparts:
             raise BackfillError(
                 f"{path} finds {', '.join(bodyparts)}; the session's poses are of "
-                f"{', '.join(inference['model']['bodyparts'])}"
+                f"{', '.join(inference.model.bodyparts)}"
             )
-        begun = [name for name in self._names() if read_backfilled(self._folder / name) is not None]
-        if begun and before.get("model_sha256", digest) != digest:
+        begun = [name for name in self._names(session) if read_backfilled(self._folder / name) is not None]
+        before = known(session.backfill, None)
+        if begun and before is not None and known(before.model_sha256, digest) != digest:
             raise BackfillError(
                 f"{path} is not the network that {begun[0]}/backfilled.csv was begun with "
-                f"({before.get('model_path')}); go on with that one, or remove backfilled.csv to begin again"
+                f"({known(before.model_path, None)}); go on with that one, or remove backfilled.csv to begin again"
             )
-        check_tables(self._folder, self._session)
+        check_tables(self._folder, session)
 
     # The work.
 
-    def _backfill(self, camera: _Camera, engine: "Engine") -> list[str]:
+    def _backfill(self, session: SessionRecord, camera: _Camera, engine: "Engine") -> list[str]:
         """Write the poses of one camera; gives what went wrong."""
         from posestream.inference.engines.guarded import sound_poses
 
         if not len(camera.wanted) or self._stopping.is_set():
             return []
-        size = min(self._batch_size or self._session["rig"]["inference"]["batch_size"], len(camera.wanted))
+        size = min(self._batch_size or session.batch_size, len(camera.wanted))
         self._tell(f"camera {camera.name}: warming the network up")
         engine.prepare(camera.info.height, camera.info.width, camera.info.pixel_format, [size])
-        self._session["backfill"]["precision"] = engine.precision  # which may have been chosen only now
         frames = VideoFrames(camera.video, camera.times_us, camera.wanted, camera.info.pixel_format)
         refuse_link(camera.folder / "backfilled.csv")
         table = TableWriter(camera.folder / "backfilled.csv", backfilled_columns(engine.bodyparts), resume=True)
@@ -334,31 +352,54 @@ class Backfill:
 
     # The end: each file is replaced as a whole, and session.json says last that it is done.
 
-    def _close(self, camera: _Camera) -> dict[str, Any]:
-        tables, inference = read_camera(camera.folder, inferred=True), self._session["inference"]
-        files = close_camera(
-            camera.folder,
-            tables,
-            video=camera.video.name,
-            model=inference["model"],
-            info=camera.info,
-            batch_size=self._session["rig"]["inference"]["batch_size"],
-        )
-        return {
-            "backfilled": len(camera.wanted) - len(tables.without_pose),
-            "without_pose": len(tables.without_pose),
-            "pose_states": tables.pose_states,
-            "files": files,
-        }
-
-    def _end(self, closed: dict[str, dict[str, Any]], others: int, problems: list[str]) -> None:
+    def _end(self, session: SessionRecord, closed: dict[str, ClosedCamera], others: int, problems: list[str]) -> None:
         missing = others + sum(camera["without_pose"] for camera in closed.values())
-        about = self._session["backfill"] | {"state": "partial" if missing else "complete", "without_pose": missing}
-        path, summary = self._folder / "summary.json", read_summary(self._folder)
-        if summary:  # a run that was killed wrote none
+        session = _with_backfill(session, state="partial" if missing else "complete", without_pose=missing)
+        summary = read_summary(self._folder)
+        if summary is not None and isinstance(session.backfill, BackfillRecord):  # a run that was killed wrote none
+            cameras = dict(summary.cameras)
             for name, camera in closed.items():
-                changed = {key: camera[key] for key in ("pose_states", "files")}
-                cameras = summary.setdefault("cameras", {})
-                cameras[name] = cameras.get(name, {}) | changed
-            write_json(path, summary | {"backfill": about | {"problems": problems}})
-        write_json(self._folder / "session.json", self._session | {"backfill": about})
+                before = cameras.get(name, CameraSummary())
+                cameras[name] = replace(before, pose_states=camera["pose_states"], files=camera["files"])
+            backfill = replace(session.backfill, problems=problems)
+            write_record(self._folder / SUMMARY_FILE, replace(summary, cameras=cameras, backfill=backfill))
+        write_record(self._folder / SESSION_FILE, session)
+
+
+def _with_backfill(session: SessionRecord, **changes: object) -> SessionRecord:
+    """Change what the session's record says of its backfill."""
+    before = known(session.backfill, BackfillRecord(state="running"))
+    return replace(session, backfill=replace(before, **changes))
+
+
+def _engine_of(inference: InferenceRecord, rig: RigInference, digest: str) -> tuple[str, str]:
+    """Engine and precision: the session's own for its network; for another one what its rig asked for."""
+    if known(inference.model_sha256, digest) == digest:
+        return known(inference.engine, "auto"), known(inference.precision, "auto")
+    return rig.engine, rig.precision
+
+
+def _recorded_model(inference: InferenceRecord, rig: RigInference) -> Path:
+    if rig.model in bundled_networks():
+        return find_model(rig.model)
+    written = inference.model_path or rig.model
+    # On Windows, to look at a path on another machine is to log on there.
+    if written.startswith(("//", "\\\\")):
+        raise BackfillError(f"the session's model {written} is on another machine; name one with --model")
+    path = Path(written)
+    if not path.is_absolute():
+        raise BackfillError(f"session.json does not say in which folder its model {path} is; name it with --model")
+    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
+        raise BackfillError(f"the session's model {path} is not here; name it with --model")
+    return path
+
+
+def _close(session: SessionRecord, camera: _Camera) -> ClosedCamera:
+    tables = read_camera(camera.folder, inferred=True)
+    files = close_camera(camera.folder, tables, session)
+    return {
+        "backfilled": len(camera.wanted) - len(tables.without_pose),
+        "without_pose": len(tables.without_pose),
+        "pose_states": tables.pose_states,
+        "files": files,
+    }

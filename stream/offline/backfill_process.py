@@ -12,7 +12,8 @@ from posestream.stream.disk.lock import InUseError
 from posestream.stream.offline.backfill import Backfill, BackfillError
 from posestream.stream.offline.progress import Progress
 from posestream.stream.session.reader import NoSessionError
-from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.control import Armed, Start
+from posestream.stream.wire.counters import BackfillCounters
 from posestream.stream.wire.jobs import BackfillJob, Job
 from posestream.stream.wire.keys import Keys
 from posestream.stream.wire.messages import Event
@@ -29,7 +30,7 @@ class BackfillRole:
 
     def __init__(self) -> None:
         self._backfill: Backfill | None = None
-        self._values: Values = {}
+        self._counters = BackfillCounters()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="backfill")
 
@@ -54,9 +55,9 @@ class BackfillRole:
         """Nothing: what went wrong stands in `summary.json`."""
         return []
 
-    def values(self) -> Values:
+    def counters(self) -> BackfillCounters:
         """Give the progress, by camera."""
-        return dict(self._values)
+        return self._counters
 
     def stop(self) -> None:
         """Finish the batch that the engine is at and close the tables."""
@@ -73,7 +74,7 @@ class BackfillRole:
             self._error = error
 
     def _take(self, progress: Progress) -> None:
-        self._values = self._values | progress.values
+        self._counters = BackfillCounters(cameras=self._counters.cameras | progress.by_name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,8 +5,8 @@ endian), as many for each frame. Whoever is killed on the way leaves whole numbe
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class PartialPoses:
         Where it can't be read or written; so for every method.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], *, width: int, batch_size: int) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, object], *, width: int, batch_size: int) -> None:
         self._path, self._width = path, width
         header = _header(settings)
         refuse_link(path)
@@ -79,7 +79,7 @@ class PartialPoses:
         self._file.close()
 
 
-def is_of(path: Path, settings: dict[str, Any]) -> bool:
+def is_of(path: Path, settings: Mapping[str, object]) -> bool:
     """Say whether a file is there that was begun with these settings."""
     header = _header(settings)
     if not path.is_file():
@@ -88,5 +88,5 @@ def is_of(path: Path, settings: dict[str, Any]) -> bool:
         return file.read(len(header)) == header
 
 
-def _header(settings: dict[str, Any]) -> bytes:
+def _header(settings: Mapping[str, object]) -> bytes:
     return json.dumps(settings, sort_keys=True).encode() + b"\n"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from posestream.stream.wire.control import Values
+from posestream.stream.wire.counters import WorkProgress
 
 __all__ = ["Progress", "reading"]
 
@@ -25,17 +25,25 @@ class Progress:
     """Seconds since this call began with the frames."""
     before: int = 0
     """Frames that had their pose before this call."""
+    unit: str = "frames"
+    """What is counted, where it is not frames."""
 
     @property
-    def values(self) -> Values:
-        """As counters of a process: frames of the whole work, frames a second in this call, and seconds left."""
+    def by_name(self) -> dict[str, WorkProgress]:
+        """By the camera or video, as it is shown: frames of the whole work, frames a second in this call."""
         rate = self.done / self.seconds if self.seconds > 0 else 0.0
-        left_s = (self.total - self.done) / rate if rate else None
-        total = self.before + self.total if self.total else 0
-        return {self.name: {"done": self.before + self.done, "total": total, "per_second": rate, "left_s": left_s}}
+        return {
+            self.name: WorkProgress(
+                done=self.before + self.done,
+                total=self.before + self.total if self.total else 0,
+                per_second=rate,
+                left_s=max(self.total - self.done, 0) / rate if rate else None,
+                unit=self.unit,
+            )
+        }
 
 
-def reading(name: str, show: Callable[[Values], None]) -> Callable[[int, int], None]:
+def reading(name: str, show: Callable[[dict[str, WorkProgress]], None]) -> Callable[[int, int], None]:
     """Give a function that takes the bytes that were read and those that are to be, and shows them now and then.
 
     Parameters
@@ -52,7 +60,6 @@ def reading(name: str, show: Callable[[Values], None]) -> Callable[[int, int], N
         now = time.monotonic()
         if now - shown > SHOW_S:
             shown = now
-            values = Progress(name, done // 2**20, total // 2**20, now - began).values
-            show({name: values[name] | {"unit": "MiB"}})
+            show(Progress(name, done // 2**20, total // 2**20, now - began, unit="MiB").by_name)
 
     return tell

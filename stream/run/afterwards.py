@@ -1,15 +1,19 @@
 """What comes when all processes of a run have ended: the results, the roles that come afterwards, the manifest."""
 
 import contextlib
-import json
-from typing import Any
+
+from msgspec.structs import replace
 
 from posestream.stream.offline.progress import reading
 from posestream.stream.run.children import Child, turned_away
 from posestream.stream.run.current import CLOSE_S, CurrentRun
 from posestream.stream.run.outcome import Outcome
-from posestream.stream.session.record import write_json
+from posestream.stream.session.json_files import write_record
+from posestream.stream.session.reader import SUMMARY_FILE, read_summary
+from posestream.stream.session.session_record import known
+from posestream.stream.session.summary_record import SummaryRecord
 from posestream.stream.wire.control import Configure, Start, Stop
+from posestream.stream.wire.counters import BackfillCounters
 
 __all__ = ["finish"]
 
@@ -37,30 +41,29 @@ def finish(run: CurrentRun, ended: str, seconds: float) -> Outcome:
         for child in run.crew.add(row) if not run.gone else []:
             result = _after(run, child, result)
     if not run.gone:
-        _write_manifest(run, result)
+        result = _write_manifest(run, result)
     return Outcome(run.session.folder, result, [child for child in run.crew if child.trouble])
 
 
-def _write_results(run: CurrentRun, ended: str, seconds: float) -> dict[str, Any]:
-    from posestream.stream.session.results import write_results
+def _write_results(run: CurrentRun, ended: str, seconds: float) -> SummaryRecord:
+    from posestream.stream.session.results import EndOfRun, write_results
 
-    crew = run.crew
-    return write_results(
-        run.session,
-        run.rig,
-        streams=crew.streams,
-        videos={n: c.armed.details.get("video") for n, c in crew.cameras.items() if c.armed is not None},
-        inference=crew.inference_armed.details if crew.inference_armed is not None else None,
-        values=crew.values,
+    crew, turned = run.crew, turned_away(run.crew, run.dispatch.control)
+    end = EndOfRun(
+        cameras=crew.camera_counters,
+        inference=crew.inference_counters,
+        poses=crew.pose_counters,
         problems=run.problems,
-        turned_away=turned_away(crew.values, run.dispatch.control),
+        malformed=turned.malformed,
+        refused=turned.refused,
         unclean=any(child.state in {"died", "failed"} for child in crew),
         ended=ended,
         seconds=seconds,
     )
+    return write_results(run.session, end)
 
 
-def _after(run: CurrentRun, child: Child, result: dict[str, Any]) -> dict[str, Any]:
+def _after(run: CurrentRun, child: Child, result: SummaryRecord) -> SummaryRecord:
     """Run a process on the session, which is complete and stays so whatever becomes of this; gives its summary."""
     folder, row = run.session.folder, child.row
     run.display.phase(row.arming)
@@ -68,14 +71,15 @@ def _after(run: CurrentRun, child: Child, result: dict[str, Any]) -> dict[str, A
     skipped = _work(run, child)
     child.end(CLOSE_S)
     child.keep_log(folder / "logs")
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    run.problems = summary["problems"] + summary.get(row.name, {}).get("problems", [])
+    summary = read_summary(folder) or result
+    backfill = known(summary.backfill, None)
+    run.problems = [*summary.problems, *(known(backfill.problems, []) if backfill is not None else [])]
     run.note_deaths()
     if skipped:
         run.display.phase(row.skipped.format(folder=folder))
-    if run.problems != result["problems"]:
-        summary |= {"problems": run.problems, "exit_status": 1}
-        write_json(folder / "summary.json", summary)
+    if run.problems != result.problems:
+        summary = replace(summary, problems=run.problems, exit_status=1)
+        write_record(folder / SUMMARY_FILE, summary)
     return summary
 
 
@@ -94,12 +98,12 @@ def _work(run: CurrentRun, child: Child) -> bool:
         if run.stops and not told and child.identity is not None:
             told = True
             run.dispatch.send(child, Stop(reason=child.row.end_reason))
-        run.display.progress(child.values)
+        run.display.progress(child.counters.cameras if isinstance(child.counters, BackfillCounters) else {})
     return told
 
 
-def _write_manifest(run: CurrentRun, result: dict[str, Any]) -> None:
-    """Write last of all what every file is; a stop that is asked for skips it."""
+def _write_manifest(run: CurrentRun, result: SummaryRecord) -> SummaryRecord:
+    """Write last of all what every file is; a stop that is asked for skips it. Gives the summary of the run."""
     from posestream.stream.session.manifest import write_manifest
 
     folder = run.session.folder
@@ -117,5 +121,6 @@ def _write_manifest(run: CurrentRun, result: dict[str, Any]) -> None:
     except InterruptedError:
         run.display.phase(f"no manifest was written; write it with: posestream recover {folder}")
     except OSError as error:
-        result["problems"] = [*result["problems"], f"{folder}: the manifest can't be written: {error.strerror}"]
-        result["exit_status"] = 1
+        text = f"{folder}: the manifest can't be written: {error.strerror}"
+        return replace(result, problems=[*result.problems, text], exit_status=1)
+    return result

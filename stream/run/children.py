@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from posestream.stream.run.roles import RoleRow, row_of
-from posestream.stream.wire.control import Armed, ControlServer, Failed, Finished, Join, Report, Status, Values
+from posestream.stream.wire.control import Armed, ControlServer, Failed, Finished, Join, Report, Status
+from posestream.stream.wire.counters import ProcessCounters
 
-__all__ = ["Child", "State", "refusal", "turned_away"]
+__all__ = ["Child", "State", "TurnedAway", "refusal", "turned_away"]
 
 State = Literal["starting", "joined", "configured", "armed", "running", "finished", "failed", "died"]
 LOG_TAIL_LINES = 15
@@ -45,8 +49,8 @@ class Child:
         self.armed: Armed | None = None
         self.failure: Failed | None = None
         """What it said when it failed."""
-        self.values: Values = {}
-        """Its last counters and readings."""
+        self.counters: ProcessCounters | None = None
+        """Its last counters and readings, as its row has them; none before the first."""
         self.death = ""
         """How it died, where it did so without a word."""
         self.heard_s = time.monotonic()
@@ -105,23 +109,27 @@ class Child:
         return self._process.pid if self._process is not None else None
 
     def take(self, identity: bytes, report: Report) -> None:
-        """Take in what it reported."""
+        """Take in what it reported.
+
+        Raises
+        ------
+        msgspec.DecodeError
+            Where its counters are not those of its role; all else was taken in.
+        """
         self.heard_s = time.monotonic()
         match report:
             case Join() if self.state == "starting":
                 self.identity, self.state = identity, "joined"
             case Armed():
                 self.armed, self.state = report, "armed"
-            case Status(values=values):
-                self.values = values
-            case Finished(values=values):
-                self.values = values or self.values
+            case Finished():
                 self.state = "failed" if self.failure is not None else "finished"
             case Failed():
                 self.failure = report
-                self.values = report.values or self.values
                 if self.armed is None:
                     self.state = "failed"
+        if isinstance(report, Status | Finished | Failed) and report.counters:
+            self.counters = msgspec.msgpack.decode(report.counters, type=self.row.counters)
 
     def look(self) -> None:
         """See whether the process is still there."""
@@ -201,13 +209,20 @@ def refusal(children: Sequence[Child], join: Join) -> str:
     return f"its rig has no {join.role} with remote = true; it takes {', '.join(taken) or 'no process from elsewhere'}"
 
 
-def turned_away(values: dict[str, dict[str, dict[str, Any]]], control: ControlServer) -> dict[str, dict[str, int]]:
-    """Give, by role, how many `malformed` messages each process dropped and how many connections it `refused`."""
+@dataclass(frozen=True)
+class TurnedAway:
+    """What was not let in, by process."""
 
-    def total(keys: tuple[str, ...]) -> dict[str, int]:
-        return {role: sum(table.get(key, 0) for table in own.values() for key in keys) for role, own in values.items()}
+    malformed: dict[str, int]
+    """Messages that were dropped."""
+    refused: dict[str, int]
+    """Connections that were refused."""
 
-    return {
-        "malformed": {"supervisor": control.malformed.total()} | total(("malformed", "malformed_control", "foreign")),
-        "refused": {"supervisor": control.refused} | total(("refused",)),
-    }
+
+def turned_away(children: Iterable[Child], control: ControlServer) -> TurnedAway:
+    """Give what the processes and the supervisor did not let in."""
+    told = {child.role: child.counters or ProcessCounters() for child in children}
+    return TurnedAway(
+        malformed={"supervisor": control.malformed.total()} | {role: one.dropped for role, one in told.items()},
+        refused={"supervisor": control.refused} | {role: one.refused for role, one in told.items()},
+    )

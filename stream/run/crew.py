@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from posestream.stream.rig import Rig
 from posestream.stream.run.children import Child
 from posestream.stream.run.roles import RoleRow, streams_of
-from posestream.stream.wire.control import Armed, Values
+from posestream.stream.wire.control import Armed
+from posestream.stream.wire.counters import CameraCounters, InferenceCounters, PoseRecorderCounters
 from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["Crew"]
@@ -92,9 +93,22 @@ class Crew:
     @property
     def sent(self) -> dict[str, int]:
         """Frames that each camera has published: all that it delivered."""
-        return {name: int(c.values.get(name, {}).get("captured") or 0) for name, c in self.cameras.items()}
+        return {name: c.captured if c is not None else 0 for name, c in self.camera_counters.items()}
 
     @property
-    def values(self) -> dict[str, Values]:
-        """Last counters and readings of each process."""
-        return {child.role: child.values for child in self.children}
+    def camera_counters(self) -> dict[str, CameraCounters | None]:
+        """Last counters of each camera; none of one that has not told any."""
+        cameras = self.cameras.items()
+        return {n: c.counters if isinstance(c.counters, CameraCounters) else None for n, c in cameras}
+
+    @property
+    def inference_counters(self) -> InferenceCounters | None:
+        """Last counters of inference."""
+        told = self.inference.counters if self.inference is not None else None
+        return told if isinstance(told, InferenceCounters) else None
+
+    @property
+    def pose_counters(self) -> PoseRecorderCounters | None:
+        """Last counters of the pose recorder."""
+        told = (child.counters for child in self.of("poses"))
+        return next((one for one in told if isinstance(one, PoseRecorderCounters)), None)

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from posestream.stream.run.children import Child, refusal
 from posestream.stream.wire.control import Command, ControlServer, Join, Notice, Report, Stop
 from posestream.stream.wire.messages import Event
@@ -48,7 +50,10 @@ class Dispatch:
         elif isinstance(report, Notice):
             self._note(report.event)
         else:
-            child.take(identity, report)
+            try:
+                child.take(identity, report)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self.control.malformed["counters"] += 1
 
     def _place(self, join: Join) -> Child | None:
         """Find the process that this is, of those that are not there yet."""

@@ -4,20 +4,34 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from msgspec import UnsetType
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from posestream.stream.disk.tables import LOST_STATES
+from posestream.stream.disk.tables import LOST_STATES, PoseState
 from posestream.stream.run.fitting import Part, fit_line, terminal_width, wrap
-from posestream.stream.wire.control import Values
+from posestream.stream.run.outcome import RunView
+from posestream.stream.session.session_record import known
+from posestream.stream.session.summary_record import CameraSummary, PoseSummary, RateSummary, SummaryRecord
+from posestream.stream.wire.counters import (
+    CameraCounters,
+    InferenceCounters,
+    StreamCounters,
+    WindowCounters,
+    WorkProgress,
+)
 from posestream.stream.wire.messages import Event
 from posestream.stream.wire.wording import quoted
+
+if TYPE_CHECKING:
+    from posestream.stream.offline.analyze import AnalysisResult
+    from posestream.stream.offline.backfill import BackfillResult
 
 __all__ = ["TerminalDisplay", "print_analysis", "print_backfill", "print_summary"]
 
@@ -32,7 +46,6 @@ NARROW = 64
 WAITING_MS = 500
 """Age of the oldest frame that waits for the encoder, from which it is shown."""
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
-LOSSES = {"lost_camera": "lost-camera", "lost_queue": "lost-queue", "rows_encoder-error": "encoder-error"}
 LATENCIES = {"exposure to subscriber": "exposure_to_subscriber", "of it, inference": "inference"}
 
 
@@ -104,16 +117,16 @@ class TerminalDisplay:
         """Show what went wrong."""
         self._print(f"problem: {text}", STYLES["error"])
 
-    def running(self, view: dict[str, Any]) -> None:
+    def running(self, view: RunView) -> None:
         """Show where the run stands."""
         self._show(status_lines(view, self._width))
 
-    def progress(self, values: Values) -> None:
+    def progress(self, work: Mapping[str, WorkProgress]) -> None:
         """Show where a backfill, an analysis or a check stands, in a terminal with a bar below."""
-        if values:
-            done, total = (sum(float(camera.get(key) or 0) for camera in values.values()) for key in ("done", "total"))
+        if work:
+            done, total = sum(one.done for one in work.values()), sum(one.total for one in work.values())
             bar = [ProgressBar(total, done, min(BAR, self._console.width - 1))] if total else []
-            self._show([fit_line(progress_parts(values), self._width)], bar)
+            self._show([fit_line(progress_parts(work), self._width)], bar)
 
     @property
     def _width(self) -> int | None:
@@ -133,19 +146,16 @@ class TerminalDisplay:
             self._console.print(" | ".join(lines), markup=False)
 
 
-def progress_parts(values: Values) -> list[Part]:
+def progress_parts(work: Mapping[str, WorkProgress]) -> list[Part]:
     """Say where work on frames stands: of the whole, done and to do, frames a second, time left."""
     parts = []
-    for name, camera in values.items():
-        done, total, left_s = (float(camera.get(key) or 0) for key in ("done", "total", "left_s"))
-        rate = float(camera.get("per_second") or 0)
-        left = f", {timedelta(seconds=round(left_s))} left" if done < total and left_s else ""
-        counts = f"{done:.0f} of {total:.0f}" if total else f"{done:.0f}"  # a container may say nothing
-        unit = camera.get("unit", "frames")
-        percent = f"{done / total:.0%}" if total else counts
+    for name, one in work.items():
+        left = f", {timedelta(seconds=round(one.left_s))} left" if one.done < one.total and one.left_s else ""
+        counts = f"{one.done} of {one.total}" if one.total else f"{one.done}"  # a container may say nothing
+        percent = f"{one.done / one.total:.0%}" if one.total else counts
         forms = (
-            f"{name}: {counts} {unit}, {rate:.1f}/s{left}",
-            f"{name}: {counts} {unit}{left}",
+            f"{name}: {counts} {one.unit}, {one.per_second:.1f}/s{left}",
+            f"{name}: {counts} {one.unit}{left}",
             f"{counts}{left}",
             percent,
         )
@@ -153,45 +163,42 @@ def progress_parts(values: Values) -> list[Part]:
     return parts
 
 
-def status_lines(view: dict[str, Any], width: int | None) -> list[str]:
+def status_lines(view: RunView, width: int | None) -> list[str]:
     """Say where a run stands: on one line where that has the width for it, else with a line for each camera.
 
     What matters least is left out first; the time, the age of the poses, losses and the space on the disk go last.
     """
-    poses = view["inference"] or {}
-    deaf = view.get("deaf", ())
-    cameras = {name: _camera_parts(name, values, poses, name in deaf) for name, values in view["cameras"].items()}
-    head, tail = _head_parts(view), _tail_parts(view, poses.get("", {}))
+    cameras = {name: _camera_parts(view, name) for name in view.cameras}
+    head, tail = _head_parts(view), _tail_parts(view, view.inference)
     whole = fit_line([*head, *(_joined(parts) for parts in cameras.values()), *tail], None)
     if width is None or len(whole) <= width:
         return [whole]
     return [fit_line([*head, *tail], width), *(fit_line(parts, width) for parts in cameras.values())]
 
 
-def _head_parts(view: dict[str, Any]) -> list[Part]:
-    asked = f"/{view['asked_s']:g}" if view["asked_s"] is not None else ""
-    return [Part(10, (f"{view['seconds']:.0f}{asked} s",))]
+def _head_parts(view: RunView) -> list[Part]:
+    asked = f"/{view.asked_s:g}" if view.asked_s is not None else ""
+    return [Part(10, (f"{view.seconds:.0f}{asked} s",))]
 
 
-def _tail_parts(view: dict[str, Any], whole: dict[str, Any]) -> list[Part]:
+def _tail_parts(view: RunView, inference: InferenceCounters | None) -> list[Part]:
     parts = []
-    if "age_p50_ms" in whole:
-        median, high = whole["age_p50_ms"], whole["age_p99_ms"]
+    if inference is not None and inference.age_p50_ms is not None:
+        median, high = inference.age_p50_ms, inference.age_p99_ms or 0.0
         forms = (f"poses {median:.0f} ms old (99 %: {high:.0f})", f"poses {median:.0f} ms old", f"{median:.0f} ms")
         parts.append(Part(8, forms))
-    if view["malformed"]:
-        count = view["malformed"]
-        parts.append(Part(3, (f"{count} malformed messages dropped", f"{count} malformed", "")))
-    if view["refused"]:
-        parts.append(Part(4, (f"{view['refused']} connections refused", f"{view['refused']} refused", "")))
-    free = f"{view['free_bytes'] / 2**30:.0f} GiB"
+    if view.malformed:
+        parts.append(Part(3, (f"{view.malformed} malformed messages dropped", f"{view.malformed} malformed", "")))
+    if view.refused:
+        parts.append(Part(4, (f"{view.refused} connections refused", f"{view.refused} refused", "")))
+    free = f"{view.free_bytes / 2**30:.0f} GiB"
     return [*parts, Part(9, (f"{free} left", free))]
 
 
-def _camera_parts(name: str, values: dict[str, Any], poses: dict[str, Any], deaf: bool) -> list[Part]:
+def _camera_parts(view: RunView, name: str) -> list[Part]:
     """Say how one camera does, as parts of a line of its own."""
-    frames, rate = values.get("rows_recorded", 0), values.get("rate_hz", 0)
-    lost = {loss: values[key] for key, loss in LOSSES.items() if values.get(key)}
+    camera = view.cameras[name] or CameraCounters()
+    frames, rate, lost = camera.rows_recorded, camera.rate_hz or 0, camera.losses
     parts = [
         Part(9, (f"{name}: {frames} frames at {rate:.1f}/s", f"{name}: {frames}, {rate:.1f}/s", f"{name}: {frames}"))
     ]
@@ -200,14 +207,15 @@ def _camera_parts(name: str, values: dict[str, Any], poses: dict[str, Any], deaf
         parts.append(Part(10, (each, f"{sum(lost.values())} lost")))
     else:
         parts.append(Part(1, ("none lost", "")))
-    if (waiting_ms := values.get("waiting_ms") or 0) > WAITING_MS:
-        parts.append(Part(8, (f"encoder {waiting_ms / 1e3:.1f} s behind", f"{waiting_ms / 1e3:.1f} s behind")))
-    if deaf:
+    if camera.waiting_ms > WAITING_MS:
+        behind = f"{camera.waiting_ms / 1e3:.1f} s behind"
+        parts.append(Part(8, (f"encoder {behind}", behind)))
+    if name in view.deaf:
         parts.append(Part(10, ("INFERENCE RECEIVES NO FRAMES", "INFERENCE: NO FRAMES")))
-    if poses:
-        own = poses.get(name, {})
-        skipped = sum(count for key, count in own.items() if key.startswith("skipped_"))
-        parts.append(Part(5, (f"{own.get('poses', 0)} poses, {skipped} skipped", f"{own.get('poses', 0)} poses", "")))
+    if view.inference is not None:
+        own = view.inference.cameras.get(name, StreamCounters())
+        skipped = sum(own.skipped.values())
+        parts.append(Part(5, (f"{own.poses} poses, {skipped} skipped", f"{own.poses} poses", "")))
     return parts
 
 
@@ -215,18 +223,18 @@ def _joined(parts: list[Part]) -> Part:
     return Part(0, (", ".join(part.forms[0] for part in parts),))
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: SummaryRecord) -> None:
     """Print a run's result on stdout."""
     console = Console(highlight=False, soft_wrap=True)
     width = terminal_width(sys.stdout)
-    console.print(f"{summary['seconds']:.1f} s, ended: {summary['ended']}", markup=False)
-    for name, camera in summary["cameras"].items():
+    console.print(f"{summary.seconds or 0:.1f} s, ended: {summary.ended}", markup=False)
+    for name, camera in summary.cameras.items():
         console.print(f"camera {name}", style="bold", markup=False)
         for title, text in _camera_rows(camera):
             console.print(_row(title, text, width), markup=False)
-    for problem in summary["problems"]:
+    for problem in summary.problems:
         console.print(wrap(f"problem: {problem}", width), style="bold red", markup=False)
-    console.print(f"session: {summary['folder']}", markup=False)
+    console.print(f"session: {known(summary.folder, '')}", markup=False)
 
 
 def _row(title: str, text: str, width: int | None) -> str:
@@ -236,7 +244,7 @@ def _row(title: str, text: str, width: int | None) -> str:
     return wrap(f"  {title:<{TITLE}}{text}", width, TITLE + 2, hanging=True)
 
 
-def print_backfill(result: dict[str, Any]) -> None:
+def print_backfill(result: "BackfillResult") -> None:
     """Print a backfill's result on stdout."""
     console, width = Console(highlight=False, soft_wrap=True), terminal_width(sys.stdout)
     if not result["backfilled"] and not result["without_pose"]:
@@ -251,24 +259,21 @@ def print_backfill(result: dict[str, Any]) -> None:
         console.print(f"stopped; to resume: posestream backfill {quoted(result['folder'])}", markup=False)
 
 
-def print_analysis(result: dict[str, Any]) -> None:
+def print_analysis(result: "AnalysisResult") -> None:
     """Print on stdout what became of each video."""
     console, width = Console(highlight=False, soft_wrap=True), terminal_width(sys.stdout)
     for video in result["videos"]:
-        text = video["state"]
+        text: str = video["state"]
         if video["state"] == "done":
-            text = f"{video['frames']} frames, {video['frames_per_second']:.1f} a second"
-            text += f" ({video['resumed']} of them before this call)" if video["resumed"] else ""
+            text = f"{video['frames']} frames, {video.get('frames_per_second', 0):.1f} a second"
+            text += f" ({video['resumed']} of them before this call)" if video.get("resumed") else ""
         elif video["state"] == "skipped":
             text = f"already analysed: {video['files'][0]} (--overwrite analyses it again)"
         elif video["state"] == "stopped":
             text = f"stopped after {video['frames']} frames" if video["frames"] else "stopped before its first frame"
         console.print(wrap(f"{video['video']}: {text}", width), markup=False)
         if follow := video.get("follow"):
-            text = f"{follow['windows']} poses from windows, {follow['whole']} from whole frames"
-            if follow["checks"]:
-                text += f"; {follow['disagreed']} of {follow['checks']} checks found the animal elsewhere"
-            console.print(f"  {text}", markup=False)
+            console.print(f"  {_windows(WindowCounters(**follow))}", markup=False)
         if video["state"] == "done":
             console.print(wrap(f"  {_files(video['files'])}", width, 4), markup=False)
     for problem in result["problems"]:
@@ -277,52 +282,62 @@ def print_analysis(result: dict[str, Any]) -> None:
         console.print("stopped; the same command resumes here", markup=False)
 
 
-def _camera_rows(camera: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if "remote" in camera:
-        counters = camera["counters"]
-        yield "on another machine", f"{camera['remote']}, {counters.get('rows_recorded', 0)} frames recorded"
+def _camera_rows(camera: CameraSummary) -> Iterator[tuple[str, str]]:
+    counters = known(camera.counters, None)
+    if not isinstance(camera.remote, UnsetType):
+        recorded = counters.rows_recorded if counters is not None else 0
+        yield "on another machine", f"{camera.remote}, {recorded} frames recorded"
         return
-    frames, rate = camera.get("frames", {}), camera.get("rate_hz", {})
-    lost = ", ".join(f"{frames[state]} {state}" for state in LOST_STATES if frames.get(state))
-    measured, asked = rate.get("measured"), rate.get("asked")
-    speed = f", {measured:.2f}/s" if measured else ""
-    speed += f" (asked {asked:g})" if asked else ""
-    captured, recorded = frames.get("captured", 0), frames.get("recorded", 0)
-    yield "frames", f"{captured} captured, {recorded} recorded, {lost or 'none lost'}{speed}"
-    if video := camera.get("video"):
-        compression = f", compressed {video['compression']:g}-fold" if video["compression"] else ""
-        yield "video", f"{video['file']}, {video['bytes'] / 2**20:.1f} MiB{compression}"
-    if poses := camera.get("poses"):
-        skipped = ", ".join(f"{count} skipped ({cause})" for cause, count in poses["skipped"].items())
-        backfilled = camera.get("pose_states", {}).get("backfilled")
-        later = f"; {backfilled} backfilled" if backfilled else ""
-        share = f" ({poses['recorded'] / captured:.1%} of the frames)" if captured else ""
-        yield "poses", f"{poses['recorded']} live{share}, {skipped or 'none skipped'}{later}"
-    if window := camera.get("window"):
-        text = f"{window['windows']} poses from windows, {window['whole']} from whole frames"
-        if window["checks"]:
-            text += f"; {window['disagreed']} of {window['checks']} checks found the animal elsewhere"
-        yield "following window", text
-    latency = camera.get("latency_ms", {})
+    frames = known(camera.frames, {})
+    yield "frames", _frames(frames, known(camera.rate_hz, RateSummary(asked=None, measured=None)))
+    if (video := known(camera.video, None)) is not None:
+        compression = f", compressed {video.compression:g}-fold" if video.compression else ""
+        yield "video", f"{video.file}, {video.bytes / 2**20:.1f} MiB{compression}"
+    if (poses := known(camera.poses, None)) is not None:
+        yield "poses", _poses(poses, frames.get("captured", 0), known(camera.pose_states, {}))
+    if (window := known(camera.window, None)) is not None:
+        yield "following window", _windows(window)
+    latency = known(camera.latency_ms, {})
     for title, stage in LATENCIES.items():
         if stage in latency:
             p = latency[stage]
             yield title, f"p50 {p['p50']:.1f}, p90 {p['p90']:.1f}, p99 {p['p99']:.1f}, max {p['max']:.1f} ms"
-    if error := camera.get("pose_error"):
-        parts = ", ".join(f"{name} {px:.1f}" for name, px in error["parts"].items())
+    if (error := known(camera.pose_error, None)) is not None:
+        parts = ", ".join(f"{name} {px:.1f}" for name, px in error.parts.items())
         yield (
             "error to the truth",
-            f"RMSE {error['rmse_px']:.1f} px, median {error['median_px']:.1f} px ({parts}), mean likelihood "
-            f"{error['likelihood']:.2f}",
+            f"RMSE {error.rmse_px:.1f} px, median {error.median_px:.1f} px ({parts}), mean likelihood "
+            f"{error.likelihood:.2f}",
         )
-    if residual := camera.get("clock", {}).get("residual_ms"):
-        drift = camera["clock"]["drift_ppm"]
-        rate = f"{drift:+.1f} ppm, " if drift is not None else ""
-        yield "device clock", f"{rate}arrivals later by p50 {residual['p50']:.2f}, max {residual['max']:.2f} ms"
-    for remark in camera.get("remarks", []):
+    if (clock := known(camera.clock, None)) is not None and (residual := clock.residual_ms):
+        drift = f"{clock.drift_ppm:+.1f} ppm, " if clock.drift_ppm is not None else ""
+        yield "device clock", f"{drift}arrivals later by p50 {residual['p50']:.2f}, max {residual['max']:.2f} ms"
+    for remark in known(camera.remarks, []):
         yield "remark", remark
-    if files := camera.get("files", []):
+    if files := known(camera.files, []):
         yield "files", _files(files)
+
+
+def _frames(frames: Mapping[str, int], rate: RateSummary) -> str:
+    lost = ", ".join(f"{frames[state]} {state}" for state in LOST_STATES if frames.get(state))
+    speed = f", {rate.measured:.2f}/s" if rate.measured else ""
+    speed += f" (asked {rate.asked:g})" if rate.asked else ""
+    return f"{frames.get('captured', 0)} captured, {frames.get('recorded', 0)} recorded, {lost or 'none lost'}{speed}"
+
+
+def _poses(poses: PoseSummary, captured: int, states: Mapping[str, int]) -> str:
+    skipped = ", ".join(f"{count} skipped ({cause})" for cause, count in poses.skipped.items())
+    backfilled = states.get(PoseState.BACKFILLED)
+    later = f"; {backfilled} backfilled" if backfilled else ""
+    share = f" ({poses.recorded / captured:.1%} of the frames)" if captured else ""
+    return f"{poses.recorded} live{share}, {skipped or 'none skipped'}{later}"
+
+
+def _windows(window: WindowCounters) -> str:
+    text = f"{window.windows} poses from windows, {window.whole} from whole frames"
+    if window.checks:
+        text += f"; {window.disagreed} of {window.checks} checks found the animal elsewhere"
+    return text
 
 
 def _files(files: list[str]) -> str:

@@ -49,16 +49,16 @@ def _is_told(run: CurrentRun, row: RoleRow) -> bool:
 
 def _end(run: CurrentRun, waiting: list[Child], reason: str, *, at_once: bool) -> None:
     told = False
-    changed, values = time.monotonic(), [child.values for child in waiting]
+    changed, counters = time.monotonic(), [child.counters for child in waiting]
     while not all(child.over for child in waiting):
         if not told and (at_once or run.stops or _gets_no_end(run, waiting)):
             told = True
             for child in waiting:
                 run.dispatch.send(child, Stop(reason=reason, frames=run.crew.sent))
         run.tick()
-        now = [child.values for child in waiting]
-        if now != values:
-            changed, values = time.monotonic(), now
+        now = [child.counters for child in waiting]
+        if now != counters:
+            changed, counters = time.monotonic(), now
         if time.monotonic() - changed > CLOSE_S:
             if told:
                 _kill(waiting)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from posestream.stream.disk.tables import SkipCause
 from posestream.stream.run.crew import Crew
 from posestream.stream.run.frame_watch import FrameWatch
 from posestream.stream.wire.messages import Event
@@ -30,9 +31,10 @@ class Listening:
         inference = self._crew.inference
         if inference is None or inference.over:
             return
+        told = self._crew.inference_counters
         received = {
-            name: int(values.get("received") or 0) + int(values.get("skipped_lost-on-wire") or 0)
-            for name, values in inference.values.items()
+            name: camera.received + camera.skipped.get(SkipCause.LOST_ON_WIRE, 0)
+            for name, camera in (told.cameras if told is not None else {}).items()
         }
         streams = self._crew.streams
         for change in self._watch.look(self._crew.sent, received, inference.heard_s):

@@ -1,15 +1,19 @@
 """How a run stands and how it ends: its states, the errors of a start, its outcome, and who shows it to a person."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from posestream.stream.run.children import Child
-from posestream.stream.wire.control import Values
+from posestream.stream.session.session_record import known
+from posestream.stream.session.summary_record import SummaryRecord
+from posestream.stream.wire.counters import CameraCounters, InferenceCounters, WorkProgress
 from posestream.stream.wire.errors import WRONG_USE, UserError
 from posestream.stream.wire.messages import Event
 
-__all__ = ["Display", "NothingRecordedError", "Outcome", "RunState", "StartError", "WrongUseError"]
+__all__ = ["Display", "NothingRecordedError", "Outcome", "RunState", "RunView", "StartError", "WrongUseError"]
 
 
 class RunState(Enum):
@@ -60,6 +64,28 @@ class NothingRecordedError(StartError):
     """Something broke, or somebody interrupted, before anything was recorded. The text is for people."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """Where a run stands, for those who show it."""
+
+    seconds: float
+    """Since it began to record."""
+    asked_s: float | None
+    """Seconds that it is to record; none where something else ends it."""
+    free_bytes: int
+    """Space left where it records."""
+    malformed: int
+    """Messages that were dropped, in all processes."""
+    refused: int
+    """Connections that were refused."""
+    cameras: Mapping[str, CameraCounters | None]
+    """Last counters of each camera; none of one that has not told any."""
+    inference: InferenceCounters | None
+    """Last counters of inference; none where it has told none, or none runs."""
+    deaf: Sequence[str] = ()
+    """Cameras of which inference receives no frame."""
+
+
 class Display(Protocol):
     """Who shows a person how the run goes; called from the supervisor's thread."""
 
@@ -72,17 +98,17 @@ class Display(Protocol):
     def problem(self, text: str) -> None:
         """Show what went wrong, at once."""
 
-    def running(self, view: dict[str, Any]) -> None:
+    def running(self, view: RunView) -> None:
         """Show where the run stands; called a few times a second."""
 
-    def progress(self, values: Values) -> None:
-        """Show where the backfill stands; called a few times a second."""
+    def progress(self, work: Mapping[str, WorkProgress]) -> None:
+        """Show where work on cameras, videos or files stands, by their names; called a few times a second."""
 
 
 class Outcome:
     """How a run ended."""
 
-    def __init__(self, folder: Path, summary: dict[str, Any], failed: list[Child]) -> None:
+    def __init__(self, folder: Path, summary: SummaryRecord, failed: list[Child]) -> None:
         self.folder, self.summary = folder, summary
         self.places = {child.title: child.place for child in failed if child.place}
         """Where each process that failed broke, for developers."""
@@ -93,4 +119,4 @@ class Outcome:
     @property
     def status(self) -> int:
         """Exit status: 0 as asked, 1 something failed or was lost."""
-        return int(self.summary["exit_status"])
+        return known(self.summary.exit_status, 0)

@@ -12,7 +12,8 @@ from posestream.stream.disk.tables import SKIPPED_COLUMNS, TableWriter, keypoint
 from posestream.stream.disk.writer_locks import HeldFile, InUseError, writer_lock
 from posestream.stream.subscribers import PoseSubscriber
 from posestream.stream.wire.clock import monotonic_ns
-from posestream.stream.wire.control import Armed, Start, Values
+from posestream.stream.wire.control import Armed, Start
+from posestream.stream.wire.counters import PoseRecorderCounters, PoseRows
 from posestream.stream.wire.endpoints import EndpointError
 from posestream.stream.wire.errors import UserError
 from posestream.stream.wire.jobs import Job, PoseRecorderJob
@@ -156,19 +157,21 @@ class PoseRecorderRole:
                 table.append([event.data.get(column) for column in SKIPPED_COLUMNS])
 
     def events(self) -> list[Event]:
-        """Nothing: it has only losses of its own to tell, and they are in `values`."""
+        """Nothing: it has only losses of its own to tell, and they are in `counters`."""
         return []
 
-    def values(self) -> Values:
+    def counters(self) -> PoseRecorderCounters | None:
         """Give the counters, by camera."""
         if self._subscriber is None or self._job is None:
-            return {}
+            return None
         lost = self._subscriber.lost
-        values: Values = {
-            camera: {"poses_recorded": self._rows[camera], "poses_lost": lost[camera]} for camera in self._job.folders
-        }
-        values[""] = {"malformed": self._subscriber.malformed.total()}
-        return values
+        return PoseRecorderCounters(
+            malformed=self._subscriber.malformed.total(),
+            cameras={
+                camera: PoseRows(poses_recorded=self._rows[camera], poses_lost=lost[camera])
+                for camera in self._job.folders
+            },
+        )
 
     def stop(self) -> None:
         """Write what has come until now and close the files."""

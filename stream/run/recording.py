@@ -2,16 +2,18 @@
 
 import time
 from shutil import disk_usage
-from typing import Any
 
-import msgspec
+from msgspec import UnsetType
+from msgspec.structs import asdict
 
 from posestream.stream.run.children import Child, turned_away
 from posestream.stream.run.current import CurrentRun
 from posestream.stream.run.listening import Listening
-from posestream.stream.run.outcome import NothingRecordedError
+from posestream.stream.run.outcome import NothingRecordedError, RunView
 from posestream.stream.run.outlook import expected_poses
+from posestream.stream.session.session_record import CameraRecord, InferenceRecord, known
 from posestream.stream.wire.control import Start
+from posestream.stream.wire.details import CameraDetails, MeasuredNetwork
 
 __all__ = ["begin", "open_session", "until_end"]
 
@@ -29,7 +31,7 @@ def open_session(run: CurrentRun) -> None:
         Where they can't be made.
     """
     try:
-        run.session.begin(_details(run))
+        run.session.begin(*_details(run))
         run.log.open(run.session.folder)
     except OSError as error:
         raise NothingRecordedError(f"{run.session.folder} can't be made: {error.strerror}") from error
@@ -87,18 +89,28 @@ def until_end(run: CurrentRun, started: float) -> str:
 def _expect(run: CurrentRun) -> None:
     """Say how many poses to expect, and warn where the network will not keep up with the cameras."""
     armed, table = run.crew.inference_armed, run.rig.inference
-    if armed is not None and table is not None and "expected" in armed.details:
-        outlook = expected_poses(armed.details, run.crew.streams.values(), table)
-        run.display.phase(outlook.text)
-        if outlook.advice:
-            run.display.phase(outlook.advice)
+    told = armed.inference if armed is not None else None
+    if table is None or told is None or isinstance(told.expected, UnsetType):
+        return
+    network = MeasuredNetwork(
+        name=known(told.model.name, ""),
+        engine=known(told.engine, ""),
+        precision=known(told.precision, ""),
+        expected=told.expected,
+    )
+    outlook = expected_poses(network, run.crew.streams.values(), table)
+    run.display.phase(outlook.text)
+    if outlook.advice:
+        run.display.phase(outlook.advice)
 
 
 def _until_started(run: CurrentRun, waiting: list[Child]) -> None:
     """Wait until these cameras wait for their leader's signal; who fails or is silent ends no run here."""
     deadline = time.monotonic() + START_S
     while not run.stops:
-        waiting = [c for c in waiting if not (c.over or c.failure or c.values.get(c.name, {}).get("started"))]
+        told = run.crew.camera_counters
+        started = {name for name, counters in told.items() if counters is not None and counters.started}
+        waiting = [c for c in waiting if not (c.over or c.failure or c.name in started)]
         if not waiting:
             return
         if time.monotonic() > deadline:
@@ -108,34 +120,32 @@ def _until_started(run: CurrentRun, waiting: list[Child]) -> None:
         run.tick()
 
 
-def _details(run: CurrentRun) -> dict[str, Any]:
+def _details(run: CurrentRun) -> tuple[dict[str, CameraRecord], InferenceRecord | None]:
     """Give what the processes said when they were armed, for the session's record."""
     cameras = {
-        name: {"stream": msgspec.to_builtins(child.armed.stream), **child.armed.details}
+        name: CameraRecord(stream=child.armed.stream, **asdict(child.armed.camera or CameraDetails()))
         for name, child in run.crew.cameras.items()
-        if child.armed is not None
+        if child.armed is not None and child.armed.stream is not None
     }
-    inference = run.crew.inference_armed
-    return {
-        "cameras": cameras,
-        "inference": {"poses": inference.endpoint, **inference.details} if inference else None,
-    }
+    armed = run.crew.inference_armed
+    if armed is None or armed.inference is None:
+        return cameras, None
+    return cameras, InferenceRecord(poses=armed.endpoint, **asdict(armed.inference))
 
 
-def _view(run: CurrentRun, seconds: float) -> dict[str, Any]:
+def _view(run: CurrentRun, seconds: float) -> RunView:
     """Give what a person is shown."""
-    inference = run.crew.inference
-    turned = turned_away(run.crew.values, run.dispatch.control)
-    return {
-        "seconds": seconds,
-        **{name: sum(counts.values()) for name, counts in turned.items()},
-        "asked_s": run.rig.session.seconds,
-        "free_bytes": _free_bytes(run),
-        "cameras": {name: child.values.get(name, {}) for name, child in run.crew.cameras.items()},
-        "inference": inference.values if inference is not None else None,
-        "deaf": run.listening.deaf if run.listening is not None else [],
-        "rates": {name: info.rate_hz for name, info in run.crew.streams.items()},
-    }
+    turned = turned_away(run.crew, run.dispatch.control)
+    return RunView(
+        seconds=seconds,
+        asked_s=run.rig.session.seconds,
+        free_bytes=_free_bytes(run),
+        malformed=sum(turned.malformed.values()),
+        refused=sum(turned.refused.values()),
+        cameras=run.crew.camera_counters,
+        inference=run.crew.inference_counters,
+        deaf=run.listening.deaf if run.listening is not None else (),
+    )
 
 
 def _free_bytes(run: CurrentRun) -> int:

@@ -12,6 +12,13 @@ from posestream.stream.rig import Rig
 from posestream.stream.run.rig_jobs import camera_job, inference_job
 from posestream.stream.session.record import Session
 from posestream.stream.wire.control import Armed
+from posestream.stream.wire.counters import (
+    BackfillCounters,
+    CameraCounters,
+    InferenceCounters,
+    PoseRecorderCounters,
+    ProcessCounters,
+)
 from posestream.stream.wire.jobs import BackfillJob, CameraJob, InferenceJob, Job, PoseRecorderJob
 from posestream.stream.wire.messages import StreamInfo
 
@@ -89,6 +96,8 @@ class RoleRow:
     """What it is told where it must be told."""
     finishing: str = ""
     """What is said while it finishes by itself."""
+    counters: type[ProcessCounters] = ProcessCounters
+    """What its processes count."""
     death: Death = Death.ENDS_RUN
     carries: bool = False
     """Whether the run ends when all its processes have ended."""
@@ -163,6 +172,7 @@ ROLES = (
         begins=3,
         groups=Rig.start_order,
         ends=1,
+        counters=CameraCounters,
         carries=True,
         by_hand="posestream.acquisition.process:CameraRole",
     ),
@@ -180,6 +190,7 @@ ROLES = (
         read_by="poses",
         end_reason="the cameras ended",
         finishing="finishing the frames that are on their way (Ctrl-C skips them)",
+        counters=InferenceCounters,
         by_hand="posestream.inference.live.process:InferenceRole",
     ),
     RoleRow(
@@ -193,6 +204,7 @@ ROLES = (
         ends=3,
         ended_by=("inference",),
         end_reason="the pose stream ended",
+        counters=PoseRecorderCounters,
     ),
     RoleRow(
         name="backfill",
@@ -202,6 +214,7 @@ ROLES = (
         job=_backfill_job,
         arming="backfilling the frames that got no live pose (Ctrl-C skips the rest)",
         end_reason="interrupted",
+        counters=BackfillCounters,
         death=Death.REPORTED,
         afterwards=True,
         skipped="the rest was skipped; it goes on with: posestream backfill {folder}",

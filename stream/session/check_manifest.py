@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from posestream.stream.session.manifest import ManifestError, Show, compare, cut_off, read_manifest
+from posestream.stream.session.session_record import SessionRecord, known
 
 __all__ = ["CHECKSUM", "check_manifest"]
 
@@ -14,7 +14,7 @@ CHECKSUM = "crc32"
 NO_MANIFEST = "there is no manifest: nothing shows that poses, times, events and settings are those that were recorded"
 
 
-def check_manifest(folder: Path, session: dict[str, Any], show: Show | None = None) -> tuple[list[str], list[str]]:
+def check_manifest(folder: Path, session: SessionRecord, show: Show | None = None) -> tuple[list[str], list[str]]:
     """Hold the files of a session against its manifest.
 
     Parameters
@@ -34,7 +34,7 @@ def check_manifest(folder: Path, session: dict[str, Any], show: Show | None = No
     try:
         manifest = read_manifest(folder)
         if manifest is None:
-            gone = session.get("manifest") and session["state"] != "recording"
+            gone = known(session.manifest, 0) and session.state != "recording"
             text = "manifest.json is missing: the run was cut off before it was written, or somebody removed it"
             return [f"{text}; write one with: posestream recover {folder}"] if gone else [], [NO_MANIFEST]
         found = compare(folder, manifest, show)
@@ -42,7 +42,7 @@ def check_manifest(folder: Path, session: dict[str, Any], show: Show | None = No
         return [str(error)], [NO_MANIFEST]
     unsure = cut_off(manifest, found)
     problems = found.without(unsure).sentences()
-    if manifest.session != session["id"]:
+    if manifest.session != session.id:
         problems.append("manifest.json is of another session")
     for doubt in manifest.altered:
         problems.append(f"{_named(doubt.files)}: changed by others before {doubt.by} rewrote it on {doubt.when}")
@@ -55,15 +55,15 @@ def check_manifest(folder: Path, session: dict[str, Any], show: Show | None = No
     return problems, unproved
 
 
-def _with_checksums(folder: Path, session: dict[str, Any]) -> set[str]:
+def _with_checksums(folder: Path, session: SessionRecord) -> set[str]:
     """Videos whose packets have checksums in the frame table, which the run wrote with them."""
     found = set()
-    for name, details in session["cameras"].items():
+    for name, details in session.cameras.items():
         table = folder / name / "frames.csv"
-        if details.get("video") and table.is_file():
+        if details.video and table.is_file():
             with table.open(encoding="utf-8", errors="replace") as file:
                 if CHECKSUM in file.readline().strip().split(","):
-                    found.add(f"{name}/{details['video']}")
+                    found.add(f"{name}/{details.video}")
     return found
 
 

@@ -8,22 +8,27 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec import UNSET
+from msgspec.structs import replace
 
+from posestream.stream.disk.notes import Note
 from posestream.stream.disk.tables import FrameState
 from posestream.stream.session.check_times import Clocks, check_batches, check_frame_times, check_pose_times, clocks_of
 from posestream.stream.session.closing import read_camera
-from posestream.stream.session.events import EVENTS, read_events
+from posestream.stream.session.events import EVENTS, LoggedEvent, read_events
 from posestream.stream.session.reader import read_summary
+from posestream.stream.session.session_record import BackfillRecord, SessionRecord, known
 from posestream.stream.session.summary import summarize_camera
+from posestream.stream.session.summary_record import CameraSummary, SummaryRecord
 from posestream.stream.session.table_reader import UNREADABLE
-from posestream.stream.session.tables import read_frames, read_poses, read_skipped, read_truth
+from posestream.stream.session.tables import noted, read_frames, read_poses, read_skipped, read_truth
 from posestream.stream.session.video_times import TOLERANCE_US
-from posestream.stream.wire.messages import END, FOUND, StreamInfo
+from posestream.stream.wire.counters import CameraCounters
+from posestream.stream.wire.messages import END, FOUND, RECONNECTED
 
 __all__ = ["check_session"]
 
@@ -31,10 +36,11 @@ RECORDING = ("frames.csv", "video.mp4", "video.mkv")
 FILES = (*RECORDING, "poses.csv", "skipped.csv", "backfilled.csv")
 COUNTED_ELSEWHERE = ("frames", "pose_states", "files", "counters", "window")
 """Parts of a camera's summary that `verify` compares by itself, or that only its process knew."""
-TOLD_LOSSES = {FrameState.LOST_CAMERA: "lost-camera", FrameState.LOST_QUEUE: "lost-queue"}
+TOLD_LOSSES = (FrameState.LOST_CAMERA, FrameState.LOST_QUEUE)
+"""States of frames that a camera's events tell of, which bear the state's name."""
 
 
-def check_session(folder: Path, session: dict[str, Any]) -> Iterator[str]:
+def check_session(folder: Path, session: SessionRecord) -> Iterator[str]:
     """Check a session that is closed; gives what does not agree, a sentence each.
 
     Parameters
@@ -42,30 +48,26 @@ def check_session(folder: Path, session: dict[str, Any]) -> Iterator[str]:
     folder
         The session folder.
     session
-        Its `session.json`.
+        Its record.
     """
     yield from _cameras(folder, session)
-    try:
-        clocks = clocks_of(session)
-    except UNREADABLE:
-        clocks = None
-        yield "session.json: its clock anchors are not as a run writes them"
+    clocks = clocks_of(session)
     if clocks is None and _strict(session):
         yield "session.json: it has no clock anchors"
-    summary: dict[str, Any] = {}
-    if session["state"] != "recording":
+    summary = SummaryRecord()
+    if session.state != "recording":
         try:
             read = read_summary(folder)
-            if read:
+            if read is not None:
                 yield from _summary(session, read)
+                summary = read
             else:
                 yield "summary.json is missing"
-            summary = read
         except UNREADABLE as error:
             yield f"summary.json can't be read: {error}"
     yield from _events(folder, session, summary)
     poses: list[pd.DataFrame] = []
-    for name in session["cameras"]:
+    for name in session.cameras:
         try:
             texts = list(_camera(folder / name, name, session, clocks, summary, poses))
         except UNREADABLE as error:
@@ -74,14 +76,14 @@ def check_session(folder: Path, session: dict[str, Any]) -> Iterator[str]:
     yield from check_batches(poses)
 
 
-def _strict(session: dict[str, Any]) -> bool:
+def _strict(session: SessionRecord) -> bool:
     """Whether a posestream wrote it that says as much as this one."""
-    return bool(session.get("manifest"))
+    return bool(known(session.manifest, 0))
 
 
-def _cameras(folder: Path, session: dict[str, Any]) -> Iterator[str]:
+def _cameras(folder: Path, session: SessionRecord) -> Iterator[str]:
     """Cameras are those of the rig, and what lies in the folder is of them."""
-    cameras, rig = session["cameras"], session["rig"]["cameras"]
+    cameras, rig = session.cameras, session.rig.cameras
     if cameras.keys() != rig.keys():
         odd = ", ".join(sorted(cameras.keys() ^ rig.keys()))
         yield f"session.json: its cameras and those of its rig differ: {odd}"
@@ -92,42 +94,44 @@ def _cameras(folder: Path, session: dict[str, Any]) -> Iterator[str]:
             if there:
                 yield f"{place.name}/ holds a camera's files ({', '.join(there)}), and session.json has no such camera"
             continue
-        details, remote = cameras[place.name], rig.get(place.name, {}).get("remote")
+        details, remote = cameras[place.name], rig[place.name].remote
         recorded = [name for name in there if name in RECORDING]
         if remote and recorded:
             yield f"camera {place.name}: session.json says that it is on another machine, and {recorded[0]} is here"
-        unnamed = [name for name in recorded if name.startswith("video") and name != details.get("video")]
+        unnamed = [name for name in recorded if name.startswith("video") and name != details.video]
         if unnamed and not remote:
             yield f"camera {place.name}: {unnamed[0]} is here, and session.json does not name it"
-        if session["inference"] is None and "poses.csv" in there:
+        if session.inference is None and "poses.csv" in there:
             yield f"camera {place.name}: poses.csv is here, and session.json says that no network ran"
 
 
-def _summary(session: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+def _summary(session: SessionRecord, summary: SummaryRecord) -> Iterator[str]:
     """`session.json` and `summary.json` say the same of how the run ended."""
-    if summary.get("session") != session["id"]:
+    if summary.session != session.id:
         yield "summary.json is of another session"
-    cameras, rig = summary["cameras"], session["rig"]["cameras"]
-    if cameras.keys() != session["cameras"].keys():
-        odd = ", ".join(sorted(cameras.keys() ^ session["cameras"].keys()))
+    cameras, rig = summary.cameras, session.rig.cameras
+    if cameras.keys() != session.cameras.keys():
+        odd = ", ".join(sorted(cameras.keys() ^ session.cameras.keys()))
         yield f"summary.json and session.json name different cameras: {odd}"
     for name, camera in cameras.items():
-        if ("remote" in camera) != bool(rig.get(name, {}).get("remote")):
+        if (camera.remote is not UNSET) != (name in rig and rig[name].remote):
             yield f"camera {name}: summary.json and session.json disagree about the machine it is on"
-    if summary.get("ended") != session.get("ended"):
+    if summary.ended != known(session.ended, None):
         yield "summary.json and session.json disagree about how the run ended"
-    if lacking := [text for text in session.get("problems", []) if text not in summary.get("problems", [])]:
+    if lacking := [text for text in known(session.problems, []) if text not in summary.problems]:
         yield f"summary.json lacks a problem that session.json has: {lacking[0]}"
-    if summary.get("problems") and summary.get("exit_status") == 0:
+    if summary.problems and summary.exit_status == 0:
         yield "summary.json has problems and says exit status 0"
-    later = summary.get("backfill", {})
-    if any(later.get(key) != value for key, value in session.get("backfill", {}).items()):
+    done, later = session.backfill, summary.backfill
+    if isinstance(done, BackfillRecord) and (
+        not isinstance(later, BackfillRecord) or replace(later, problems=UNSET) != replace(done, problems=UNSET)
+    ):
         yield "summary.json and session.json disagree about the backfill"
 
 
-def _events(folder: Path, session: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+def _events(folder: Path, session: SessionRecord, summary: SummaryRecord) -> Iterator[str]:
     """Events are those of the session, as many as the summary counts, and tell of what the tables say."""
-    if not (folder / EVENTS).exists() and (_strict(session) or session["state"] == "complete"):
+    if not (folder / EVENTS).exists() and (_strict(session) or session.state == "complete"):
         yield f"{EVENTS} is missing"
         return
     try:
@@ -135,18 +139,18 @@ def _events(folder: Path, session: dict[str, Any], summary: dict[str, Any]) -> I
     except UNREADABLE as error:
         yield f"{EVENTS} can't be read: {error}"
         return
-    if strangers := sum(event.get("session") != session["id"] for event in events):
+    if strangers := sum(event.session != session.id for event in events):
         yield f"{EVENTS}: {strangers} events are of another session"
-    counts = Counter(event["name"] for event in events)
-    said: Any = summary.get("events")
-    for name in sorted(counts.keys() | said.keys()) if isinstance(said, dict) else ():
-        if counts[name] != said.get(name, 0):
+    counts = Counter(event.name for event in events)
+    said = known(summary.events, None)
+    for name in sorted(counts.keys() | said.keys()) if said is not None else ():
+        if said is not None and counts[name] != said.get(name, 0):
             yield f"summary.json says {said.get(name, 0)} events {name}, {EVENTS} has {counts[name]}"
-    for name in session["cameras"]:
+    for name in session.cameras:
         try:
-            own = [event for event in events if event.get("source") == name]
-            counters = summary.get("cameras", {}).get(name, {}).get("counters") or {}
-            clean = session["state"] == "complete" and not summary.get("problems")
+            own = [event for event in events if event.source == name]
+            counters = known(summary.cameras.get(name, CameraSummary()).counters, None)
+            clean = session.state == "complete" and not summary.problems
             texts = list(_camera_events(folder / name, own, counters, clean=clean))
         except UNREADABLE as error:
             texts = [f"{EVENTS}: {type(error).__name__}: {error}"]
@@ -154,28 +158,28 @@ def _events(folder: Path, session: dict[str, Any], summary: dict[str, Any]) -> I
 
 
 def _camera_events(
-    folder: Path, events: list[dict[str, Any]], counters: dict[str, Any], *, clean: bool
+    folder: Path, events: list[LoggedEvent], counters: CameraCounters | None, *, clean: bool
 ) -> Iterator[str]:
     if not (folder / "frames.csv").exists():
         return
     frames = read_frames(folder)
     captured, states = int(frames["seq"].notna().sum()), frames["state"].value_counts()
-    ends = [event["data"].get("frames") for event in events if event["name"] == END]
+    ends = [event.number("frames") for event in events if event.name == END]
     if clean and len(ends) != 1:
         yield f"{EVENTS} says {len(ends)} times that it ended"
     if ends and (ends[-1] > captured or (clean and ends[-1] != captured)):
-        yield f"{EVENTS} says that it gave {ends[-1]} frames, frames.csv has {captured}"
-    if not ends or counters.get("events_dropped"):
+        yield f"{EVENTS} says that it gave {ends[-1]:g} frames, frames.csv has {captured}"
+    if not ends or (counters is not None and counters.events_dropped):
         return  # a process that was killed did not tell all
-    for state, name in TOLD_LOSSES.items():
-        told = sum(event["data"].get("count", 0) for event in events if event["name"] == name)
+    for state in TOLD_LOSSES:
+        told = sum(event.number("count") for event in events if event.name == state)
         if state is FrameState.LOST_CAMERA:
-            told -= sum(event["name"] == FOUND for event in events)
+            told -= sum(event.name == FOUND for event in events)
         found = int(states.get(state.value, 0))
         if told != found if clean else told < found:  # what went wrong may have changed what had been told
-            yield f"{EVENTS} tells of {told} frames {name}, frames.csv has {found}"
-    reconnected = int(frames["note"].fillna("").str.contains("camera reconnected after").sum())
-    told = sum(event["name"] == "reconnected" for event in events)
+            yield f"{EVENTS} tells of {told:g} frames {state}, frames.csv has {found}"
+    reconnected = int(noted(frames, Note.RECONNECTED).sum())
+    told = sum(event.name == RECONNECTED for event in events)
     if told != reconnected:
         yield f"{EVENTS} says {told} times that it was connected again, frames.csv {reconnected} times"
 
@@ -183,27 +187,25 @@ def _camera_events(
 def _camera(
     folder: Path,
     name: str,
-    session: dict[str, Any],
+    session: SessionRecord,
     clocks: Clocks | None,
-    summary: dict[str, Any],
+    summary: SummaryRecord,
     poses: list[pd.DataFrame],
 ) -> Iterator[str]:
     """Check the tables of one camera; its poses are added to `poses`."""
-    table, inference = session["rig"]["cameras"][name], session["rig"]["inference"] or {}
-    remote, video = bool(table["remote"]), session["cameras"][name].get("video")
+    table, inference = session.rig.cameras[name], session.rig.inference
+    remote, video = table.remote, session.cameras[name].video
     if not remote:
         frames = read_frames(folder)
         tolerance_us = TOLERANCE_US[Path(video).suffix] if video else 1
-        yield from check_frame_times(frames, clocks, tolerance_us, played=table.get("backend") == "file")
+        yield from check_frame_times(frames, clocks, tolerance_us, played=table.backend == "file")
         yield from _truth(folder, frames)
-    if session["inference"] is not None and (not remote or (folder / "poses.csv").exists()):
+    if inference is not None and session.inference is not None and (not remote or (folder / "poses.csv").exists()):
         poses.append(read_poses(folder))
-        yield from check_pose_times(
-            poses[-1], clocks, local_camera=not remote, local_inference=not inference.get("remote", False)
-        )
+        yield from check_pose_times(poses[-1], clocks, local_camera=not remote, local_inference=not inference.remote)
         yield from _skipped(read_skipped(folder))
-    said = summary.get("cameras", {}).get(name)
-    if not remote and isinstance(said, dict) and _strict(session):
+    said = summary.cameras.get(name)
+    if not remote and said is not None and _strict(session):
         yield from _camera_summary(folder, session, name, said)
 
 
@@ -224,37 +226,39 @@ def _skipped(skipped: pd.DataFrame) -> Iterator[str]:
         yield f"skipped.csv: count of {wrong} rows is not that of the frames from first_seq to last_seq"
 
 
-def _camera_summary(folder: Path, session: dict[str, Any], name: str, said: dict[str, Any]) -> Iterator[str]:
+def _camera_summary(folder: Path, session: SessionRecord, name: str, said: CameraSummary) -> Iterator[str]:
     """Sum the tables up anew, and see that the summary says the same."""
-    details, inferred = session["cameras"][name], session["inference"] is not None
-    info = msgspec.convert(details["stream"], StreamInfo)
-    tables, counters = read_camera(folder, inferred=inferred), said.get("counters") or {}
-    found = json.loads(json.dumps(summarize_camera(folder, info, details.get("video"), tables, counters)))
-    for key in found:
-        if key not in COUNTED_ELSEWHERE and not _same(said.get(key), found[key]):
-            yield f"summary.json says {key} {_short(said.get(key))}, the tables say {_short(found[key])}"
-    written = {"captured": found["frames"]["captured"]}
-    if tables.poses is not None:
-        written["poses_recorded"] = len(tables.poses)
-    for key, number in written.items():
-        if counters.get(key, 0) > number:  # a process that was killed wrote more than it told
-            yield f"its process counted {counters[key]} {key}, the tables have {number}"
-    without = len(tables.without_pose) if details.get("video") else 0
-    if without and session.get("backfill", {}).get("state") == "complete":
+    details, counters = session.cameras[name], known(said.counters, None)
+    tables = read_camera(folder, inferred=session.inference is not None)
+    found = summarize_camera(folder, details.stream, details.video, tables, counters)
+    one, other = msgspec.to_builtins(said), msgspec.to_builtins(found)
+    for key in other:
+        if key not in COUNTED_ELSEWHERE and not _same(one.get(key), other[key]):
+            yield f"summary.json says {key} {_short(one.get(key))}, the tables say {_short(other[key])}"
+    if counters is not None:
+        written = {"captured": (counters.captured, known(found.frames, {})["captured"])}
+        if tables.poses is not None:
+            written["poses_recorded"] = (known(counters.poses_recorded, 0), len(tables.poses))
+        for key, (counted, there) in written.items():
+            if counted > there:  # a process that was killed wrote more than it told
+                yield f"its process counted {counted} {key}, the tables have {there}"
+    without = len(tables.without_pose) if details.video else 0
+    if without and isinstance(session.backfill, BackfillRecord) and session.backfill.state == "complete":
         yield f"session.json says that the backfill is complete, and {without} frames have no pose"
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, float) or isinstance(other, float):
-        numbers = isinstance(one, int | float) and isinstance(other, int | float)
-        return numbers and math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-3)
+        if not (isinstance(one, int | float) and isinstance(other, int | float)):
+            return False
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-3)
     return bool(one == other)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -3,13 +3,15 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.disk.notes import REPAIRED_TIMES, Note
 from posestream.stream.disk.tables import FrameState
+from posestream.stream.session.session_record import SessionRecord, known
+from posestream.stream.session.tables import noted
 
 __all__ = ["Clocks", "check_batches", "check_frame_times", "check_pose_times", "clocks_of"]
 
@@ -25,8 +27,7 @@ ODD_SHARE = 0.1
 CAMERA_STAGES = ("captured_ns", "sent_ns")
 INFERENCE_STAGES = ("received_ns", "batched_ns", "inferred_ns", "published_ns")
 RECORDER_STAGES = ("subscribed_ns",)
-REPAIRED, SHIFTED = "presentation time repaired", "presentation time repaired: "
-FROM_VIDEO = "row made from the video"
+SHIFTED = (Note.PTS_CLOCK_SET_BACK, Note.PTS_LONG_PAUSE)
 Indices = NDArray[np.int64]
 
 
@@ -48,20 +49,14 @@ class Clocks:
         return int((early | late).sum())
 
 
-def clocks_of(session: dict[str, Any]) -> Clocks | None:
-    """Read the clocks of `session.json`; None where an old session has none.
-
-    Raises
-    ------
-    KeyError, TypeError
-        Where they are not as a run writes them.
-    """
-    anchors = session.get("clock_anchors", [])
+def clocks_of(session: SessionRecord) -> Clocks | None:
+    """Read the clocks of `session.json`; None where an old session has none."""
+    anchors = known(session.clock_anchors, [])
     if not anchors:
         return None
-    offsets = tuple(int(anchor["wall_ns"]) - int(anchor["monotonic_ns"]) for anchor in anchors)
-    end_ns = int(anchors[-1]["monotonic_ns"]) if len(anchors) > 1 else None
-    return Clocks(int(anchors[0]["monotonic_ns"]), end_ns, offsets)
+    offsets = tuple(anchor.wall_ns - anchor.monotonic_ns for anchor in anchors)
+    end_ns = anchors[-1].monotonic_ns if len(anchors) > 1 else None
+    return Clocks(anchors[0].monotonic_ns, end_ns, offsets)
 
 
 def check_frame_times(frames: pd.DataFrame, clocks: Clocks | None, tolerance_us: int, *, played: bool) -> Iterator[str]:
@@ -114,10 +109,9 @@ def _wall(frames: pd.DataFrame, clocks: Clocks | None) -> Iterator[str]:
 def _video_times(frames: pd.DataFrame, tolerance_us: int) -> Iterator[str]:
     """See that the time in the video follows from the exposure, unless a note says that it was repaired."""
     frames = frames[frames["state"] == FrameState.RECORDED.value].dropna(subset=["captured_ns", "pts_us"])
-    notes = frames["note"].fillna("")
     # Each repair that moves the frames behind it begins a stretch of its own.
-    stretch = notes.str.contains(SHIFTED, regex=False).cumsum().to_numpy(np.int64)
-    sound = ~(notes.str.contains(REPAIRED, regex=False) | notes.str.contains(FROM_VIDEO, regex=False)).to_numpy(bool)
+    stretch = noted(frames, *SHIFTED).cumsum()
+    sound = ~noted(frames, *REPAIRED_TIMES, Note.FROM_VIDEO)
     captured = frames["captured_ns"].to_numpy(np.int64)[sound]
     if len(captured) < NEIGHBOURS:
         return

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from posestream.stream.disk.tables import FrameState, PoseState
 from posestream.stream.session.deeplabcut_files import Analysis, write_deeplabcut_files
 from posestream.stream.session.pose_states import COLUMN, write_pose_states
+from posestream.stream.session.session_record import SessionRecord
 from posestream.stream.session.tables import pose_states, read_backfilled, read_frames, read_poses, recorded_poses
 from posestream.stream.wire.messages import StreamInfo
 
@@ -69,15 +69,7 @@ def read_camera(folder: Path, *, inferred: bool) -> CameraTables:
     return CameraTables(frames.assign(**{COLUMN: states}), poses, backfilled, told)
 
 
-def close_camera(
-    folder: Path,
-    tables: CameraTables,
-    *,
-    video: str | None,
-    model: dict[str, Any] | None,
-    info: StreamInfo,
-    batch_size: int,
-) -> list[str]:
+def close_camera(folder: Path, tables: CameraTables, session: SessionRecord) -> list[str]:
     """Write DeepLabCut's files and the pose states; each file is replaced as a whole.
 
     Parameters
@@ -86,19 +78,13 @@ def close_camera(
         The camera's folder.
     tables
         Its tables.
-    video
-        Name of the video; none where it was not recorded.
-    model
-        The model's specification; none where poses were not asked for.
-    info
-        The camera's stream.
-    batch_size
-        Frames that were inferred together, for DeepLabCut's metadata.
+    session
+        The session's record.
 
     Returns
     -------
     list of str
-        DeepLabCut's files, from the session's folder; none where there is no video or no model.
+        DeepLabCut's files, from the session's folder; none where there is no video or no network.
 
     Raises
     ------
@@ -106,9 +92,11 @@ def close_camera(
         Where a file can't be written.
     """
     files: list[str] = []
-    if model is not None and tables.poses is not None and video is not None:
+    camera = session.cameras[folder.name]
+    if session.inference is not None and tables.poses is not None and camera.video is not None:
         values = recorded_poses(tables.frames, tables.poses, tables.backfilled)
-        written = write_deeplabcut_files(folder / video, model, values, _analysis(tables.frames, info, batch_size))
+        analysis = _analysis(tables.frames, camera.stream, session.batch_size)
+        written = write_deeplabcut_files(folder / camera.video, session.inference.model, values, analysis)
         files = [f"{folder.name}/{path.name}" for path in written]
     if not tables.told:
         write_pose_states(folder, tables.frames[COLUMN])

@@ -6,7 +6,6 @@ coordinate), under the one key `df_with_missing`.
 
 import pickle
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from posestream.stream.disk.durable import replacing
+from posestream.stream.wire.details import ModelDetails
 
 __all__ = ["Analysis", "write_deeplabcut_files"]
 
@@ -37,7 +37,7 @@ class Analysis:
 
 
 def write_deeplabcut_files(
-    video: Path, model: Mapping[str, Any], values: NDArray[np.float64], analysis: Analysis
+    video: Path, model: ModelDetails, values: NDArray[np.float64], analysis: Analysis
 ) -> list[Path]:
     """Write `<video><scorer>.h5`, `.csv` and `_meta.pickle` next to a video.
 
@@ -46,7 +46,7 @@ def write_deeplabcut_files(
     video
         The video that the poses are of.
     model
-        The model's specification, as `model.json` has it.
+        The model's specification.
     values
         (frames, K * 3) float64: x, y, likelihood of each body part; NaN where a frame has no pose.
     analysis
@@ -62,7 +62,7 @@ def write_deeplabcut_files(
     OSError
         Where they can't be written.
     """
-    scorer, bodyparts = model["scorer"], model["bodyparts"]
+    scorer, bodyparts = model.scorer, list(model.bodyparts)
     columns = pd.MultiIndex.from_product(
         [[scorer], bodyparts, ["x", "y", "likelihood"]], names=["scorer", "bodyparts", "coords"]
     )
@@ -92,56 +92,56 @@ def _hdf5(table: pd.DataFrame) -> bytes:
         return bytes(store._handle.get_file_image())  # noqa: SLF001 - PyTables' file, which pandas does not show
 
 
-def _meta(model: Mapping[str, Any], frames: int, analysis: Analysis) -> dict[str, Any]:
+def _meta(model: ModelDetails, frames: int, analysis: Analysis) -> dict[str, object]:
     """Metadata as the generation of DeepLabCut that trained the network writes it."""
-    source = model.get("source", {})
-    torch = source.get("kind") == "deeplabcut-pytorch"
+    source = model.source
+    torch = source.kind == "deeplabcut-pytorch"
     height, width = analysis.height, analysis.width
     config = {"pytorch-config": _torch_config(model)} if torch else {"DLC-model-config file": _config(model, analysis)}
-    animals = {"individuals": ["individual_1"], "bodyparts": list(model["bodyparts"]), "unique_bodyparts": []}
+    animals = {"individuals": ["individual_1"], "bodyparts": list(model.bodyparts), "unique_bodyparts": []}
     return {
         "start": analysis.start_s,
         "stop": analysis.stop_s,
         "run_duration": analysis.stop_s - analysis.start_s,
-        "Scorer": model["scorer"],
+        "Scorer": model.scorer,
         **config,
         "fps": analysis.rate_hz,
         "batch_size": analysis.batch_size,
         "frame_dimensions": (width, height) if torch else (height, width),  # each generation in its own order
         "nframes": frames,
-        "iteration (active-learning)": source.get("iteration") or 0,
-        "training set fraction": source.get("training_fraction") or 0.95,
+        "iteration (active-learning)": source.iteration or 0,
+        "training set fraction": source.training_fraction or 0.95,
         "cropping": False,
         "cropping_parameters": [0, width, 0, height],
         **(animals if torch else {}),
     }
 
 
-def _config(model: Mapping[str, Any], analysis: Analysis) -> dict[str, Any]:
+def _config(model: ModelDetails, analysis: Analysis) -> dict[str, object]:
     """Give what matters of `pose_cfg.yaml`."""
-    bodyparts = list(model["bodyparts"])
+    bodyparts = list(model.bodyparts)
     return {
         "all_joints": [[index] for index in range(len(bodyparts))],
         "all_joints_names": bodyparts,
         "batch_size": analysis.batch_size,
-        "location_refinement": model["location_refinement"],
-        "locref_stdev": model["locref_stdev"],
-        "mean_pixel": list(model["mean_pixel"]),
-        "net_type": model["net_type"],
+        "location_refinement": model.location_refinement,
+        "locref_stdev": model.locref_stdev,
+        "mean_pixel": list(model.mean_pixel),
+        "net_type": model.net_type,
         "num_joints": len(bodyparts),
-        "stride": float(model["stride"]),
+        "stride": float(model.stride),
     }
 
 
-def _torch_config(model: Mapping[str, Any]) -> dict[str, Any]:
+def _torch_config(model: ModelDetails) -> dict[str, object]:
     """Give what matters of `pytorch_config.yaml`."""
     return {
         "method": "bu",
         "metadata": {
-            "bodyparts": list(model["bodyparts"]),
+            "bodyparts": list(model.bodyparts),
             "individuals": ["individual_1"],
             "unique_bodyparts": [],
             "with_identity": False,
         },
-        "net_type": model["net_type"],
+        "net_type": model.net_type,
     }

@@ -3,16 +3,35 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from posestream.stream.disk.tables import whole_lines
 
-__all__ = ["EVENTS", "count_events", "read_events"]
+__all__ = ["EVENTS", "LoggedEvent", "count_events", "read_events"]
 
 EVENTS = "events.jsonl"
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
+class LoggedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What programs read of a line; it holds all of `posestream.stream.wire.messages.Event`."""
+
+    name: str
+    """What happened, in one word: `lost-camera`, `reconnected`, `end` ..."""
+    session: str = ""
+    """Id of the session."""
+    source: str = ""
+    """The camera that it concerns, or `inference`."""
+    data: dict[str, int | float | str | bool | None] = {}
+    """Numbers and words that belong to it, by name."""
+
+    def number(self, key: str) -> float:
+        """Give a number of its data; 0 where it has none of that name."""
+        value = self.data.get(key)
+        return value if isinstance(value, int | float) else 0
+
+
+def read_events(folder: Path) -> list[LoggedEvent]:
     """Read the events of a session, as far as whole lines go.
 
     Raises
@@ -21,12 +40,12 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
         Where they can't be read.
     """
     try:
-        events = [json.loads(line) for line in whole_lines(folder / EVENTS).splitlines()]
+        lines = [json.loads(line) for line in whole_lines(folder / EVENTS).splitlines()]
+        return msgspec.convert(lines, list[LoggedEvent])
     except RecursionError as error:
         raise ValueError(f"{EVENTS} is nested too deeply") from error
-    if not all(isinstance(event, dict) and isinstance(event.get("name"), str) for event in events):
-        raise ValueError(f"{EVENTS} has lines that are no events")
-    return events
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{EVENTS} has lines that are no events: {error}") from error
 
 
 def count_events(folder: Path) -> dict[str, int]:
@@ -37,4 +56,4 @@ def count_events(folder: Path) -> dict[str, int]:
     OSError, ValueError
         Where they can't be read.
     """
-    return dict(sorted(Counter(event["name"] for event in read_events(folder)).items()))
+    return dict(sorted(Counter(event.name for event in read_events(folder)).items()))

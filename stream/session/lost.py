@@ -1,32 +1,37 @@
 """Says what of a recording is not in its video: frames, seconds, and the longest gap."""
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from posestream.stream.disk.tables import LOST_STATES, FrameState
 
-__all__ = ["lost_frames", "say_lost"]
+__all__ = ["LostFrames", "lost_frames", "say_lost"]
 
 
-def lost_frames(frames: pd.DataFrame) -> dict[str, Any]:
+class LostFrames(TypedDict):
+    """What of a recording is not in its video."""
+
+    frames: int
+    """Those that should be in the video and are not."""
+    seconds: float
+    """The time for which it lacks them."""
+    longest_gap_s: float
+    """The longest time between two neighbouring frames of the video of which some are missing in between; its
+    beginning and end are those of what was delivered."""
+
+
+def lost_frames(frames: pd.DataFrame) -> LostFrames:
     """Count what was lost, by the rows of a camera and the times in them.
 
     Parameters
     ----------
     frames
         The frame table.
-
-    Returns
-    -------
-    dict
-        JSON: `frames`, those that should be in the video and are not; `seconds`, the time for which it lacks them;
-        `longest_gap_s`, the longest time between two neighbouring frames of the video of which some are missing in
-        between, its beginning and end being those of what was delivered.
     """
     lost = frames["state"].isin([state.value for state in LOST_STATES]).to_numpy(bool)
-    found: dict[str, Any] = {"frames": int(lost.sum()), "seconds": 0.0, "longest_gap_s": 0.0}
+    found: LostFrames = {"frames": int(lost.sum()), "seconds": 0.0, "longest_gap_s": 0.0}
     times = frames["captured_ns"].to_numpy(np.float64, na_value=np.nan)
     timed = np.flatnonzero(~np.isnan(times))
     if not lost.any() or not len(timed):
@@ -43,7 +48,7 @@ def lost_frames(frames: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def say_lost(lost: dict[str, Any]) -> str:
+def say_lost(lost: LostFrames) -> str:
     """Say it in words."""
     if not lost["frames"]:
         return "nothing was lost"

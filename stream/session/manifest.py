@@ -58,7 +58,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a file is."""
 
     bytes: int
+    """Its size."""
     sha256: str
+    """Digest of its content, hexadecimal."""
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -69,12 +71,14 @@ class Doubt(msgspec.Struct, frozen=True):
     when: str
     """When, ISO 8601."""
     files: tuple[str, ...]
+    """By path, as in the manifest."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The file's content."""
 
     format: int
+    """Version of this file."""
     session: str
     """The session's id."""
     posestream: str

@@ -6,9 +6,8 @@ place of its own. What is known of each frame is put down; what is changed is ke
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from posestream.stream.disk.durable import replacing
 from posestream.stream.disk.frame_merge import PACKETS, merge_frame_tables
+from posestream.stream.disk.notes import Note, join_notes
 from posestream.stream.disk.tables import (
     FRAME_COLUMNS,
     SKIPPED_COLUMNS,
@@ -38,14 +38,10 @@ from posestream.stream.session.video_times import TOLERANCE_US, DecodedVideo, de
 __all__ = ["INTERRUPTED", "cut_tables", "cut_to_whole_lines", "left_open", "reconcile_camera"]
 
 ORIGINALS = "before-recovery"
-NOT_THERE = "was written and is not in the video"
-"""Note of a row that said `recorded` and does so no more."""
-WAITED = "waited for the encoder when the camera's process ended"
-"""Note of a row that said `delivered` and whose frame is not in the video."""
-FROM_VIDEO = "row made from the video"
-"""Note of a row whose frame is known by its place in the video, not by its time."""
-LOST_ROW = {"state": FrameState.INTERRUPTED.value, "note": "known from the pose stream alone"}
-COUNTED_ROW = {"state": FrameState.INTERRUPTED.value, "note": "known from the camera's counter alone"}
+TABLES = ("frames.csv", PACKETS, "poses.csv", "skipped.csv", "backfilled.csv", "truth.csv")
+"""Of a run; others in a camera's folder are somebody's own."""
+LOST_ROW = {"state": FrameState.INTERRUPTED.value, "note": Note.FROM_POSES.text()}
+COUNTED_ROW = {"state": FrameState.INTERRUPTED.value, "note": Note.FROM_COUNTER.text()}
 INTERRUPTED = "interrupted"
 """Cause of a frame without a pose whose process was killed before it could say why."""
 
@@ -72,7 +68,7 @@ def cut_to_whole_lines(folder: Path) -> list[str]:
 
 def left_open(folder: Path) -> bool:
     """Whether the camera's process ended without having made its frame table whole."""
-    return (folder / PACKETS).exists() or bool(cut_tables(folder))
+    return (folder / PACKETS).exists() or any(table.name in TABLES for table in cut_tables(folder))
 
 
 def reconcile_camera(
@@ -164,12 +160,12 @@ def _interrupted(frames: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         return frames, []
     frames = frames.copy()
     frames.loc[waited, "state"] = FrameState.INTERRUPTED.value
-    frames.loc[waited, "note"] = _noted(frames.loc[waited, "note"], WAITED)
-    return frames, [f"{len(waited)} frames {WAITED}, and are not in the video"]
+    frames.loc[waited, "note"] = _noted(frames.loc[waited, "note"], Note.WAITED)
+    return frames, [f"{len(waited)} frames {Note.WAITED.text()}, and are not in the video"]
 
 
-def _noted(notes: "pd.Series[str]", text: str) -> list[str]:
-    return [f"{note}; {text}" if note else text for note in notes.fillna("")]
+def _noted(notes: "pd.Series[str]", note: Note) -> list[str]:
+    return [join_notes((text, note.text())) for text in notes.fillna("")]
 
 
 def _make_missing(folder: Path, bodyparts: Sequence[str] | None) -> Iterator[str]:
@@ -199,7 +195,7 @@ def _with_video(
         frames.loc[missing, [name for name in ("video_frame", "pts_us", "crc32") if name in frames]] = pd.NA
         refused = (frames["state"] == FrameState.ENCODER_ERROR.value).any()
         frames.loc[missing, "state"] = (FrameState.ENCODER_ERROR if refused else FrameState.INTERRUPTED).value
-        frames.loc[missing, "note"] = _noted(frames.loc[missing, "note"], NOT_THERE)
+        frames.loc[missing, "note"] = _noted(frames.loc[missing, "note"], Note.NOT_IN_VIDEO)
         left = recorded.difference(missing)
         frames.loc[left, "video_frame"] = np.arange(len(left))
         done.append(f"{len(missing)} rows of frames.csv are not in the video and say so now")
@@ -247,7 +243,7 @@ def _delivered_in_video(
     frames.loc[there, "crc32"] = _hexadecimal(decoded.crc32[places])
     frames.loc[there, "state"] = FrameState.RECORDED.value
     guessed = there[~(np.abs(expected_us[found] - decoded.times_us[places]) <= tolerance_us + 1)]
-    frames.loc[guessed, "note"] = _noted(frames.loc[guessed, "note"], FROM_VIDEO)
+    frames.loc[guessed, "note"] = _noted(frames.loc[guessed, "note"], Note.FROM_VIDEO)
     return frames, len(found)
 
 
@@ -298,7 +294,7 @@ def _rows_of_extra(
             rows.append({"seq": seq, "captured_ns": poses.get(seq, (None,))[0]} | LOST_ROW)
             seq += 1
         there = {"seq": seq, "captured_ns": poses.get(seq, (None,))[0], "video_frame": first + place, "pts_us": pts_us}
-        rows.append(there | {"state": FrameState.RECORDED.value, "note": FROM_VIDEO})
+        rows.append(there | {"state": FrameState.RECORDED.value, "note": Note.FROM_VIDEO.text()})
         seq += 1
     return pd.DataFrame(rows, dtype=object)
 
@@ -332,7 +328,7 @@ def _word_for_silent(folder: Path, frames: pd.DataFrame) -> list[str]:
     return done
 
 
-def _append(frames: pd.DataFrame, columns: dict[str, Any], same: dict[str, str]) -> pd.DataFrame:
+def _append(frames: pd.DataFrame, columns: Mapping[str, Iterable[int | None]], same: dict[str, str]) -> pd.DataFrame:
     rows = pd.DataFrame({name: pd.array(list(values), "Int64") for name, values in columns.items()}).assign(**same)
     return pd.concat([frames.astype(object), rows.reindex(columns=frames.columns).astype(object)], ignore_index=True)
 

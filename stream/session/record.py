@@ -2,29 +2,38 @@
 
 import contextlib
 import itertools
-import json
 import os
 import platform
 import uuid
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
-from typing import Any
+from typing import Literal
 
 import msgspec
 
-from posestream.stream.disk.durable import replacing, sync_folder
+from posestream.stream.disk.durable import sync_folder
 from posestream.stream.disk.writer_locks import SUPERVISOR, HeldFile, writer_lock
 from posestream.stream.rig import Rig
-from posestream.stream.session.reader import load_session
+from posestream.stream.session.json_files import write_record
+from posestream.stream.session.reader import SESSION_FILE, load_session
+from posestream.stream.session.session_record import (
+    CameraRecord,
+    ClockAnchor,
+    InferenceRecord,
+    MachineRecord,
+    RigRecord,
+    SessionRecord,
+    known,
+)
 from posestream.stream.wire.clock import clock_name, monotonic_ns, wall_offset_ns
 from posestream.stream.wire.errors import InputError
 from posestream.stream.wire.sensor import SensorPatch
 from posestream.stream.wire.versions import package_version
 
-__all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches", "write_json"]
+__all__ = ["OutputError", "Session", "check_output", "remote_folder", "sensor_patches"]
 
-SESSION_FORMAT = 1
+SESSION_FORMAT: Literal[1] = 1
 MANIFEST_FORMAT = 1
 """Of the `manifest.json` that closing a session writes; older sessions have none."""
 PACKAGES = ("posestream", "av", "keras", "numpy", "opencv-python-headless", "openvino", "pyzmq", "tensorflow")
@@ -57,13 +66,6 @@ def check_output(output: Path, min_free_gib: float) -> None:
         )
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file so that a crash leaves the old one or the new one, never half of one."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, allow_nan=False)
-        file.write("\n")
-
-
 def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:
     """Read from a session's folder where the pixels of a camera's frames lie on its sensor.
 
@@ -76,8 +78,7 @@ def sensor_patches(session: Path, camera: str) -> tuple[SensorPatch, ...]:
     KeyError
         Where the session has no such camera.
     """
-    record = load_session(session)
-    return msgspec.convert(record["cameras"][camera]["stream"].get("sensor", []), tuple[SensorPatch, ...])
+    return load_session(session).cameras[camera].stream.sensor
 
 
 def remote_folder(session: Path, camera: str) -> PurePosixPath:
@@ -105,22 +106,16 @@ class Session:
         self.id = uuid.uuid4().hex
         self._output, self._name = output.absolute(), rig.session.name
         self._folder: Path | None = None
-        self._record: dict[str, Any] = {
-            "format": SESSION_FORMAT,
-            "id": self.id,
-            "state": "preparing",
-            "rig": rig.model_dump(),
-            "versions": _versions(),
-            "machine": {
-                "name": platform.node(),
-                "system": platform.platform(),
-                "processor": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-            },
-            "clock_anchors": [],
-            "manifest": MANIFEST_FORMAT,
-        }
+        self._rig = rig.model_dump()
+        self._record: SessionRecord | None = None
         self._lock: HeldFile | None = None
+
+    @property
+    def record(self) -> SessionRecord:
+        """What `session.json` says, once it is made."""
+        if self._record is None:
+            raise RuntimeError("the session has not begun")
+        return self._record
 
     @property
     def folder(self) -> Path:
@@ -163,10 +158,17 @@ class Session:
         """Folder of a camera on another machine, from where its process runs there."""
         return remote_folder(self.folder, camera)
 
-    def begin(self, details: dict[str, Any]) -> None:
+    def begin(self, cameras: dict[str, CameraRecord], inference: InferenceRecord | None) -> None:
         """Make `session.json`, with what the processes said when they were armed.
 
         From here on the session is locked, until `release`.
+
+        Parameters
+        ----------
+        cameras
+            What each camera's process said.
+        inference
+            What inference said; none where no network runs.
 
         Raises
         ------
@@ -175,28 +177,58 @@ class Session:
         """
         self._lock = writer_lock(self.folder, SUPERVISOR)
         sync_folder(self.folder.parent)
-        self._record |= details
-        self._save("recording")
+        self._save(
+            SessionRecord(
+                format=SESSION_FORMAT,
+                id=self.id,
+                state="recording",
+                rig=msgspec.convert(self._rig, RigRecord),
+                versions=_versions(),
+                machine=MachineRecord(
+                    name=platform.node(),
+                    system=platform.platform(),
+                    processor=platform.processor() or platform.machine(),
+                    cores=os.cpu_count(),
+                ),
+                clock_anchors=[_clock_anchor()],
+                manifest=MANIFEST_FORMAT,
+                cameras=cameras,
+                inference=inference,
+            )
+        )
 
-    def end(self, details: dict[str, Any]) -> None:
+    def end(self, ended: str, problems: list[str]) -> None:
         """Say in `session.json` that the session is complete, and how it ended.
+
+        Parameters
+        ----------
+        ended
+            What ended the run.
+        problems
+            What went wrong, a sentence each.
 
         Raises
         ------
         OSError
             Where that fails.
         """
-        self._record |= details
-        self._save("complete")
+        record = self.record
+        anchors = [*known(record.clock_anchors, []), _clock_anchor()]
+        self._save(
+            msgspec.structs.replace(record, state="complete", clock_anchors=anchors, ended=ended, problems=problems)
+        )
 
     def release(self) -> None:
         """Say that the supervisor writes to it no more; safe to call twice."""
         if self._lock is not None:
             self._lock.release()
 
-    def _save(self, state: str) -> None:
-        self._record["state"] = state
-        now_ns = monotonic_ns()
-        anchor = {"clock": clock_name(), "monotonic_ns": now_ns, "wall_ns": now_ns + wall_offset_ns()}
-        self._record["clock_anchors"].append(anchor)
-        write_json(self.folder / "session.json", self._record)
+    def _save(self, record: SessionRecord) -> None:
+        # What a backend, an engine or a lab's own table of the rig has set is not ours to name, and stays.
+        write_record(self.folder / SESSION_FILE, record, over={"rig": self._rig})
+        self._record = record
+
+
+def _clock_anchor() -> ClockAnchor:
+    now_ns = monotonic_ns()
+    return ClockAnchor(clock=clock_name(), monotonic_ns=now_ns, wall_ns=now_ns + wall_offset_ns())

@@ -1,23 +1,25 @@
 """Closes what a crash left open: tables, DeepLabCut's files, the summary, and the session's last word."""
 
 from pathlib import Path
-from typing import Any
 
-import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from posestream.stream.disk.lock import refuse_live, session_lock
 from posestream.stream.disk.reserve import NAME as RESERVE
 from posestream.stream.disk.writer_locks import SESSION, is_lock
 from posestream.stream.session.closing import close_camera, read_camera
 from posestream.stream.session.events import EVENTS, count_events
+from posestream.stream.session.json_files import write_record
 from posestream.stream.session.manifest import NAME, Renewal, Show, write_manifest
-from posestream.stream.session.reader import SummaryError, backfill_was_cut_off, load_session, read_summary
-from posestream.stream.session.reconcile import cut_to_whole_lines, reconcile_camera
-from posestream.stream.session.record import remote_folder, write_json
+from posestream.stream.session.reader import SESSION_FILE, SUMMARY_FILE, SummaryError, load_session, read_summary
+from posestream.stream.session.reconcile import cut_to_whole_lines, left_open, reconcile_camera
+from posestream.stream.session.record import remote_folder
 from posestream.stream.session.results import losses
+from posestream.stream.session.session_record import BackfillRecord, SessionRecord, known
 from posestream.stream.session.summary import summarize_camera
+from posestream.stream.session.summary_record import CameraSummary, RecordedCounters, SummaryRecord
 from posestream.stream.session.table_checks import check_tables
-from posestream.stream.wire.messages import StreamInfo
 
 __all__ = ["recover_session"]
 
@@ -58,7 +60,7 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
     """
     session = load_session(folder)
     refuse_live(folder)
-    if _is_closed(folder, session):
+    if _is_closed(folder, session) and (session.manifest is UNSET or (folder / NAME).exists()):
         return _remove_reserves(folder)
     check_tables(folder, session)
     with session_lock(folder):
@@ -67,55 +69,53 @@ def recover_session(folder: Path, show: Show | None = None) -> list[str]:
         renewal = Renewal(folder, "recover", show)
         done = list(renewal.problems)
         renewal.begin()
-        if session["state"] == "recording" or backfill_was_cut_off(session):
+        if not _is_closed(folder, session):
             done = _close(folder, session, done)
         if has_manifest:
             renewal.finish(show)
         else:
-            write_manifest(folder, session["id"], "recover", show)
+            write_manifest(folder, session.id, "recover", show)
         return [*done, f"{NAME} was {'renewed' if has_manifest else 'written'}"]
 
 
-def _is_closed(folder: Path, session: dict[str, Any]) -> bool:
-    if session["state"] == "recording" or backfill_was_cut_off(session):
-        return False
-    return "manifest" not in session or (folder / NAME).exists()
+def _is_closed(folder: Path, session: SessionRecord) -> bool:
+    open_ended = session.state == "recording" or session.backfill_was_cut_off
+    return not open_ended and not any(left_open(folder / name) for name in session.here)
 
 
-def _close(folder: Path, session: dict[str, Any], done: list[str]) -> list[str]:
+def _close(folder: Path, session: SessionRecord, done: list[str]) -> list[str]:
     """Close what was left open; gives what was done until now, a sentence each."""
-    before, cameras = _summary_before(folder), {}
+    before, cameras, was_open = _summary_before(folder), dict[str, CameraSummary](), session.state == "recording"
+    unmerged = any(left_open(folder / name) for name in session.here)
     done = [*done, *_remove_leftovers(folder), *cut_to_whole_lines(folder)]
     if not (folder / EVENTS).exists():
         (folder / EVENTS).touch()
         done.append(f"{EVENTS} was missing and has been made")
-    problems = [CUT_OFF] if session["state"] == "recording" else []
+    problems = [CUT_OFF] if was_open else []
     without_pose = 0
-    for name, details in session["cameras"].items():
-        counters = before.get("cameras", {}).get(name, {}).get("counters")
-        if session["rig"]["cameras"][name]["remote"]:
-            cameras[name] = {"remote": str(remote_folder(folder, name)), "counters": counters}
+    for name in session.cameras:
+        counters = known(before.cameras.get(name, CameraSummary()).counters, None)
+        if session.rig.cameras[name].remote:
+            cameras[name] = CameraSummary(remote=str(remote_folder(folder, name)), counters=counters)
             continue
         (folder / name).mkdir(exist_ok=True)
-        texts, cameras[name], missing = _recover_camera(folder / name, details, session, counters)
+        texts, cameras[name], missing = _recover_camera(folder / name, session, counters)
         problems += [f"camera {name}: {text}" for text in texts]
         without_pose += missing
     done += [text for text in problems if text != CUT_OFF]
-    done += [f"{file} was written" for camera in cameras.values() for file in camera.get("files", [])]
+    done += [f"{file} was written" for camera in cameras.values() for file in known(camera.files, [])]
     done.append("summary.json was written")
-    if backfill_was_cut_off(session):
-        session["backfill"] |= {"state": "partial", "without_pose": without_pose}
+    if session.backfill_was_cut_off and isinstance(session.backfill, BackfillRecord):
+        session = replace(session, backfill=replace(session.backfill, state="partial", without_pose=without_pose))
         done.append("a backfill that was cut off was closed; posestream backfill goes on with it")
-    rig = session["rig"]["inference"]
-    every_frame = rig is not None and rig.get("mode") == "every-frame"
-    engine = (session["inference"] or {}).get("engine", "")
-    problems += losses(cameras, every_frame=every_frame, engine=engine)
-    if session["state"] == "recording":
-        session |= {"state": "recovered", "ended": before.get("ended", "cut off"), "problems": problems}
+    problems += losses(cameras, every_frame=session.is_every_frame, engine=session.engine)
+    if was_open:
+        ended = before.ended if before.ended is not None else "cut off"
+        session = replace(session, state="recovered", ended=ended, problems=problems)
     else:
-        problems = before.get("problems", problems)
-    write_json(folder / "summary.json", _summary(folder, session, before, cameras, problems))
-    write_json(folder / "session.json", session | {"recovery": done})
+        problems = [*before.problems, *(text for text in problems if unmerged and text not in before.problems)]
+    write_record(folder / SUMMARY_FILE, _summary(folder, session, before, cameras, problems))
+    write_record(folder / SESSION_FILE, replace(session, recovery=done))
     return done
 
 
@@ -136,46 +136,43 @@ def _remove_leftovers(folder: Path) -> list[str]:
     return [f"{path.relative_to(folder).as_posix()}, a leftover, was removed" for path in sorted(found)]
 
 
-def _summary_before(folder: Path) -> dict[str, Any]:
+def _summary_before(folder: Path) -> SummaryRecord:
     """Read what a run, or a recovery before this one, still wrote of its summary."""
     try:
-        return read_summary(folder)
+        return read_summary(folder) or SummaryRecord()
     except SummaryError:
-        return {}
+        return SummaryRecord()
 
 
 def _recover_camera(
-    folder: Path, details: dict[str, Any], session: dict[str, Any], counters: dict[str, Any] | None
-) -> tuple[list[str], dict[str, Any], int]:
+    folder: Path, session: SessionRecord, counters: RecordedCounters | None
+) -> tuple[list[str], CameraSummary, int]:
     """Recover a camera's folder; gives what was wrong, its part of the summary, and the frames without a pose."""
-    video, inference = details.get("video"), session["inference"]
-    model = inference["model"] if inference is not None else None
-    bodyparts, captured = model["bodyparts"] if model is not None else None, (counters or {}).get("captured", 0)
-    wrong = reconcile_camera(folder, video, bodyparts=bodyparts, captured=captured)
-    tables = read_camera(folder, inferred=model is not None)
-    info = msgspec.convert(details["stream"], StreamInfo)
-    batch_size = int(session["rig"]["inference"]["batch_size"]) if inference is not None else 1
-    summary = summarize_camera(folder, info, video, tables, counters or {})
-    summary["files"] = close_camera(folder, tables, video=video, model=model, info=info, batch_size=batch_size)
-    return wrong, summary | {"counters": counters}, len(tables.without_pose) if video is not None else 0
+    captured, video = counters.captured if counters is not None else 0, session.cameras[folder.name].video
+    wrong = reconcile_camera(folder, video, bodyparts=session.bodyparts, captured=captured)
+    tables = read_camera(folder, inferred=session.inference is not None)
+    summary = summarize_camera(folder, session.cameras[folder.name].stream, video, tables, counters)
+    files = close_camera(folder, tables, session)
+    without_pose = len(tables.without_pose) if video is not None else 0
+    return wrong, replace(summary, files=files, counters=counters), without_pose
 
 
 def _summary(
-    folder: Path, session: dict[str, Any], before: dict[str, Any], cameras: dict[str, Any], problems: list[str]
-) -> dict[str, Any]:
-    known = {
-        "session": session["id"],
-        "folder": str(folder.absolute()),
-        "ended": session.get("ended"),
-        "seconds": None,
-        "exit_status": 1 if problems else 0,
-        "problems": problems,
-        "cameras": cameras,
-        "inference": None,
-        "malformed": None,
-        "refused": None,
-    }
-    events = {"events": count_events(folder)}
-    kept = {key: value for key, value in before.items() if key not in {"folder", "exit_status", "problems", "cameras"}}
-    later = {"backfill": session["backfill"] | {"problems": []}} if "backfill" in session else {}
-    return known | kept | later | events
+    folder: Path,
+    session: SessionRecord,
+    before: SummaryRecord,
+    cameras: dict[str, CameraSummary],
+    problems: list[str],
+) -> SummaryRecord:
+    backfill = session.backfill
+    return replace(
+        before,
+        session=session.id,
+        folder=str(folder.absolute()),
+        ended=before.ended if before.ended is not None else known(session.ended, None),
+        exit_status=1 if problems else 0,
+        problems=problems,
+        cameras=cameras,
+        events=count_events(folder),
+        backfill=replace(backfill, problems=[]) if isinstance(backfill, BackfillRecord) else before.backfill,
+    )

@@ -1,124 +1,134 @@
 """What is written when a run has ended: DeepLabCut's files, the summary, and the session's last word."""
 
 import errno
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict, replace
 
 from posestream.stream.disk.reserve import remove_reserve
-from posestream.stream.disk.tables import LOST_STATES
-from posestream.stream.rig import Rig
+from posestream.stream.disk.tables import LOST_STATES, SkipCause
 from posestream.stream.session.closing import close_camera, read_camera
 from posestream.stream.session.events import EVENTS, count_events
+from posestream.stream.session.json_files import write_record
+from posestream.stream.session.reader import SUMMARY_FILE
 from posestream.stream.session.reconcile import left_open, reconcile_camera
-from posestream.stream.session.record import Session, write_json
+from posestream.stream.session.record import Session
+from posestream.stream.session.session_record import SessionRecord, known
 from posestream.stream.session.summary import summarize_camera
-from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.session.summary_record import CameraSummary, RecordedCounters, SummaryRecord
+from posestream.stream.wire.counters import CameraCounters, InferenceCounters, PoseRecorderCounters, WindowCounters
 
-__all__ = ["losses", "write_results"]
-
-Values = dict[str, dict[str, Any]]
+__all__ = ["EndOfRun", "losses", "write_results"]
 
 
-def write_results(
-    session: Session,
-    rig: Rig,
-    *,
-    streams: dict[str, StreamInfo],
-    videos: dict[str, Any],
-    inference: dict[str, Any] | None,
-    values: dict[str, Values],
-    problems: list[str],
-    turned_away: dict[str, dict[str, int]],
-    unclean: bool,
-    ended: str,
-    seconds: float,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class EndOfRun:
+    """How a run ended, as far as its processes and the supervisor know it."""
+
+    cameras: Mapping[str, CameraCounters | None]
+    """Last counters of each camera; none of one that told none."""
+    inference: InferenceCounters | None
+    """Last counters of inference, where it told some."""
+    poses: PoseRecorderCounters | None
+    """Last counters of the pose recorder, where it told some."""
+    problems: Sequence[str]
+    """What went wrong, a sentence each; that the session's folder is gone, where it is, so that nothing is written."""
+    malformed: dict[str, int]
+    """Messages that were dropped, by process."""
+    refused: dict[str, int]
+    """Connections that were refused, by process."""
+    unclean: bool
+    """Whether a process failed, or ended without closing its files."""
+    ended: str
+    """Why the run ended."""
+    seconds: float
+    """From the start to here."""
+
+
+def write_results(session: Session, end: EndOfRun) -> SummaryRecord:
     """Write the results of a session and give its summary.
 
     Parameters
     ----------
     session
         The session.
-    rig
-        The rig as run.
-    streams, videos
-        By camera: what it published, and its video's file name (or none).
-    inference
-        What inference said when it was armed.
-    values
-        Last counters of each process.
-    problems
-        What went wrong, a sentence each; that the session's folder is gone, where it is, so that nothing is written.
-    turned_away
-        Malformed messages and refused connections, by role.
-    unclean
-        Whether a process failed, or ended without closing its files.
-    ended
-        Why the run ended.
-    seconds
-        Seconds from the start to here.
+    end
+        How its run ended.
     """
-    problems, unfinished, gone = list(problems), False, not session.folder.is_dir()
-    cameras: dict[str, Any] = {}
-    model = inference["model"] if inference is not None else None
-    batch_size = rig.inference.batch_size if rig.inference is not None else 1
-    for name, info in streams.items():
-        if gone:
-            break
-        folder = session.camera_folder(name)
-        if rig.cameras[name].remote:
-            cameras[name] = {"remote": str(session.remote_folder(name))}
-            cameras[name]["counters"] = values[f"camera:{name}"].get(name, {})
+    record, folder, problems = session.record, session.folder, list(end.problems)
+    unfinished, gone = False, not folder.is_dir()
+    cameras: dict[str, CameraSummary] = {}
+    for name in record.cameras if not gone else ():
+        if record.rig.cameras[name].remote:
+            cameras[name] = CameraSummary(remote=str(session.remote_folder(name)), counters=_counters(end, name))
             continue
+        summary = CameraSummary()
         try:
-            remove_reserve(folder)  # a process that was killed left it
-            # What was killed, or met a full disk, may have left a frame without its row, or without a word.
-            counters = values[f"camera:{name}"].get(name, {})
-            if unclean or left_open(folder):
-                bodyparts, captured = model["bodyparts"] if model else None, counters.get("captured", 0)
-                texts = reconcile_camera(folder, videos[name], bodyparts=bodyparts, captured=captured)
-                problems += [f"camera {name}: {text}" for text in texts]
-            tables = read_camera(folder, inferred=model is not None)
-            cameras[name] = summarize_camera(folder, info, videos[name], tables, counters)
-            cameras[name]["files"] = close_camera(
-                folder, tables, video=videos[name], model=model, info=info, batch_size=batch_size
-            )
+            remove_reserve(folder / name)  # a process that was killed left it
+            problems += [f"camera {name}: {text}" for text in _reconciled(folder / name, record, end)]
+            tables = read_camera(folder / name, inferred=record.inference is not None)
+            stream, video = record.cameras[name].stream, record.cameras[name].video
+            summary = summarize_camera(folder / name, stream, video, tables, end.cameras.get(name))
+            summary = replace(summary, files=close_camera(folder / name, tables, record))
         except (OSError, ValueError) as error:
             unfinished = True
             problems.append(f"camera {name}: results can't be written: {_reason(error)}")
-            cameras.setdefault(name, {})
-        cameras[name]["counters"] = values[f"camera:{name}"].get(name, {}) | values.get("poses", {}).get(name, {})
-        followed = values.get("inference", {}).get(name, {})
-        if window := {key.removeprefix("window_"): n for key, n in followed.items() if key.startswith("window_")}:
-            cameras[name]["window"] = window
-    events = _count_events(session.folder, problems)
-    every_frame = rig.inference is not None and rig.inference.mode == "every-frame"
-    problems += losses(cameras, every_frame=every_frame, engine=inference["engine"] if inference is not None else "")
+        cameras[name] = replace(summary, counters=_counters(end, name), window=_window(end, name))
+    events = _count_events(folder, problems)
+    problems += losses(cameras, every_frame=record.is_every_frame, engine=record.engine)
     if unfinished:
-        problems.append(f"the session is not complete; when that is mended: posestream recover {session.folder}")
-    summary = {
-        "session": session.id,
-        "folder": str(session.folder),
-        "ended": ended,
-        "seconds": round(seconds, 3),
-        "exit_status": 1 if problems else 0,
-        "problems": problems,
-        "cameras": cameras,
-        "inference": values.get("inference", {}).get("") if inference is not None else None,
-        "events": events,
-        **turned_away,
-    }
+        problems.append(f"the session is not complete; when that is mended: posestream recover {folder}")
+    result = SummaryRecord(
+        session=session.id,
+        folder=str(folder),
+        ended=end.ended,
+        seconds=round(end.seconds, 3),
+        exit_status=1 if problems else 0,
+        problems=problems,
+        cameras=cameras,
+        inference=end.inference,
+        events=events,
+        malformed=end.malformed,
+        refused=end.refused,
+    )
     if gone:
-        return summary
+        return result
     try:
-        write_json(session.folder / "summary.json", summary)
+        write_record(folder / SUMMARY_FILE, result)
         if not unfinished:
-            session.end({"ended": ended, "problems": problems})
+            session.end(end.ended, problems)
     except OSError as error:
-        text = f"the summary can't be written: {_reason(error)}; then: posestream recover {session.folder}"
-        problems.append(text)
-        summary["exit_status"] = 1
-    return summary
+        text = f"the summary can't be written: {_reason(error)}; then: posestream recover {folder}"
+        return replace(result, problems=[*problems, text], exit_status=1)
+    return result
+
+
+def _reconciled(folder: Path, record: SessionRecord, end: EndOfRun) -> list[str]:
+    """Give a frame a row or a word that what was killed, or met a full disk, may have left without; says what was."""
+    if not end.unclean and not left_open(folder):
+        return []
+    counters = end.cameras.get(folder.name)
+    captured = counters.captured if counters is not None else 0
+    return reconcile_camera(folder, record.cameras[folder.name].video, bodyparts=record.bodyparts, captured=captured)
+
+
+def _counters(end: EndOfRun, name: str) -> RecordedCounters | None:
+    """Put together what the camera's process counted and what the pose recorder did."""
+    camera, poses = end.cameras.get(name), end.poses.cameras.get(name) if end.poses is not None else None
+    if camera is None and poses is None:
+        return None
+    counters = RecordedCounters(**asdict(camera or CameraCounters()))
+    if poses is None:
+        return counters
+    return replace(counters, poses_recorded=poses.poses_recorded, poses_lost=poses.poses_lost)
+
+
+def _window(end: EndOfRun, name: str) -> WindowCounters | UnsetType:
+    camera = end.inference.cameras.get(name) if end.inference is not None else None
+    return camera.window if camera is not None and camera.window is not None else UNSET
 
 
 def _reason(error: Exception) -> str:
@@ -139,30 +149,33 @@ def _count_events(folder: Path, problems: list[str]) -> dict[str, int]:
     return {}
 
 
-def losses(cameras: dict[str, Any], *, every_frame: bool, engine: str) -> list[str]:
+def losses(cameras: Mapping[str, CameraSummary], *, every_frame: bool, engine: str) -> list[str]:
     """Say what was lost against what was asked for: frames in any case, poses where every frame was to have one.
 
     Poses that the engine gave and that are none are a problem in any case.
     """
-    texts = []
-    for name, camera in cameras.items():
-        frames, poses, counters = camera.get("frames", {}), camera.get("poses", {}), camera.get("counters") or {}
-        for state in LOST_STATES:
-            if frames.get(state):
-                texts.append(f"camera {name}: {frames[state]} frames are not in the video ({state})")
-        unwritten = counters.get("captured", 0) - frames.get("captured", 0)
-        if frames and unwritten > 0:
-            texts.append(f"camera {name}: {unwritten} frames were delivered and have no row in frames.csv")
-        if every_frame and poses.get("skipped"):
-            causes = ", ".join(f"{count} {cause}" for cause, count in poses["skipped"].items())
-            texts.append(f"camera {name}: every frame was to get a live pose; skipped were {causes}")
-        if invalid := poses.get("skipped", {}).get("invalid-pose"):
-            texts.append(
-                f'camera {name}: engine "{engine}" gave {invalid} poses that are not finite or whose likelihood is not '
-                "within 0 to 1"
-            )
-        if poses.get("unexplained"):
-            texts.append(f"camera {name}: {poses['unexplained']} frames have neither a pose nor a skip record")
-        if counters.get("poses_lost"):
-            texts.append(f"camera {name}: {counters['poses_lost']} poses did not reach the pose recorder")
-    return texts
+    return [
+        f"camera {name}: {text}"
+        for name, camera in cameras.items()
+        for text in _camera_losses(camera, every_frame=every_frame, engine=engine)
+    ]
+
+
+def _camera_losses(camera: CameraSummary, *, every_frame: bool, engine: str) -> Iterator[str]:
+    frames, counters = known(camera.frames, {}), known(camera.counters, None)
+    for state in LOST_STATES:
+        if frames.get(state):
+            yield f"{frames[state]} frames are not in the video ({state})"
+    unwritten = (counters.captured if counters is not None else 0) - frames.get("captured", 0)
+    if frames and unwritten > 0:
+        yield f"{unwritten} frames were delivered and have no row in frames.csv"
+    if (poses := known(camera.poses, None)) is not None:
+        if every_frame and poses.skipped:
+            causes = ", ".join(f"{count} {cause}" for cause, count in poses.skipped.items())
+            yield f"every frame was to get a live pose; skipped were {causes}"
+        if invalid := poses.skipped.get(SkipCause.INVALID_POSE):
+            yield f'engine "{engine}" gave {invalid} poses that are not finite or whose likelihood is not within 0 to 1'
+        if poses.unexplained:
+            yield f"{poses.unexplained} frames have neither a pose nor a skip record"
+    if counters is not None and (lost := known(counters.poses_lost, 0)):
+        yield f"{lost} poses did not reach the pose recorder"

@@ -1,12 +1,13 @@
 """Looks at all tables and the events of a session before a program changes any of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from posestream.stream.disk.tables import backfilled_columns, pose_columns
 from posestream.stream.session.events import EVENTS, read_events
+from posestream.stream.session.session_record import SessionRecord
 from posestream.stream.session.table_reader import TableError
 from posestream.stream.session.tables import read_backfilled, read_frames, read_poses, read_skipped, read_truth
 
@@ -16,7 +17,7 @@ MOST_BEHIND = 10**7
 """Frames by which the tables of poses may be ahead of `frames.csv`: each gets a row there."""
 
 
-def check_tables(folder: Path, session: dict[str, Any], *, network: bool = True) -> None:
+def check_tables(folder: Path, session: SessionRecord, *, network: bool = True) -> None:
     """See that the tables that are there, and the events, can be read.
 
     Parameters
@@ -24,7 +25,7 @@ def check_tables(folder: Path, session: dict[str, Any], *, network: bool = True)
     folder
         The session folder.
     session
-        As `load_session` gives it.
+        Its record.
     network
         Whether they must be of the session's network, too.
 
@@ -35,20 +36,19 @@ def check_tables(folder: Path, session: dict[str, Any], *, network: bool = True)
     OSError
         Where one can't be read.
     """
-    inference = session["inference"]
     try:
         if (folder / EVENTS).exists():
             read_events(folder)
     except ValueError as error:
         raise TableError(f"{EVENTS} can't be read: {error}") from error
-    for name in session["cameras"]:
+    for name in session.cameras:
         try:
-            check_camera(folder / name, inference and inference["model"]["bodyparts"], network=network)
+            check_camera(folder / name, session.bodyparts, network=network)
         except TableError as error:
             raise TableError(f"camera {name}: {error}") from error
 
 
-def check_camera(folder: Path, bodyparts: list[str] | None, *, network: bool = True) -> None:
+def check_camera(folder: Path, bodyparts: Sequence[str] | None, *, network: bool = True) -> None:
     """See that the tables of a camera's folder can be read, as `check_tables` does.
 
     Raises

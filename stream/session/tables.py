@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from posestream.stream.disk.notes import Note, notes_in
 from posestream.stream.disk.tables import BACKFILLED_COLUMNS, POSE_COLUMNS, FrameState, PoseState, whole_lines
 from posestream.stream.session.table_reader import checked_runs, read_table
 
 __all__ = [
+    "noted",
     "number_runs",
     "pose_states",
     "read_backfilled",
@@ -65,6 +67,12 @@ def skipped_frames(skipped: pd.DataFrame) -> NDArray[np.int64]:
     """Give the number of every frame in the runs of `skipped.csv`, as often as it stands there."""
     runs = zip(skipped["first_seq"], skipped["last_seq"], strict=True)
     return np.concatenate([np.array([], np.int64), *(np.arange(first, last + 1) for first, last in runs)])
+
+
+def noted(frames: pd.DataFrame, *notes: Note) -> NDArray[np.bool_]:
+    """Say of each row of `frames.csv` whether it has one of some notes."""
+    wanted = frozenset(notes)
+    return np.array([not wanted.isdisjoint(notes_in(cell)) for cell in frames["note"].fillna("")], bool)
 
 
 def number_runs(numbers: Iterable[int]) -> list[tuple[int, int]]:

@@ -1,14 +1,14 @@
 """How far poses of a simulated camera lie from where it drew the body parts."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
+
+from posestream.stream.session.summary_record import PoseError
 
 __all__ = ["pose_error"]
 
 
-def pose_error(poses: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any] | None:
+def pose_error(poses: pd.DataFrame, truth: pd.DataFrame) -> PoseError | None:
     """Compare poses with the truth.
 
     Parameters
@@ -21,10 +21,8 @@ def pose_error(poses: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any] | Non
 
     Returns
     -------
-    dict or None
-        JSON: `poses` (how many were compared), `rmse_px` and `median_px` over all body parts that both have and the
-        frame shows, whatever their likelihood, its mean, `likelihood`, and `parts`, the RMSE of each. None where
-        nothing can be compared.
+    PoseError or None
+        None where nothing can be compared.
     """
     names = [column[:-2] for column in truth.columns if column.endswith("_x") and column in poses.columns]
     both = poses.merge(truth, left_on="frame_seq", right_on="seq", suffixes=("", "_true"))
@@ -34,14 +32,14 @@ def pose_error(poses: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any] | Non
     if not shown.any():
         return None
     likelihoods = both[[f"{name}_likelihood" for name in names]].to_numpy().T
-    return {
-        "poses": int(shown.any(axis=0).sum()),
-        "rmse_px": round(float(np.sqrt(squares[shown].mean())), 2),
-        "median_px": round(float(np.median(np.sqrt(squares[shown]))), 2),
-        "likelihood": round(float(likelihoods[shown].mean()), 3),
-        "parts": {
+    return PoseError(
+        poses=int(shown.any(axis=0).sum()),
+        rmse_px=round(float(np.sqrt(squares[shown].mean())), 2),
+        median_px=round(float(np.median(np.sqrt(squares[shown]))), 2),
+        likelihood=round(float(likelihoods[shown].mean()), 3),
+        parts={
             name: round(float(np.sqrt(row[seen].mean())), 2)
             for name, row, seen in zip(names, squares, shown, strict=True)
             if seen.any()
         },
-    }
+    )

@@ -6,26 +6,31 @@ camera's own numbers, and against each other.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from posestream.inference.formats.hdf_tables import HdfTableError, read_hdf_table
 from posestream.stream.disk.frame_merge import PACKETS
-from posestream.stream.disk.tables import BACKFILLED_COLUMNS, CAME_LATE, FrameState, PoseState
+from posestream.stream.disk.notes import DEVICE_ID_NOTES, Note
+from posestream.stream.disk.tables import BACKFILLED_COLUMNS, FrameState, PoseState
 from posestream.stream.disk.writer_locks import writers
 from posestream.stream.session.check_manifest import CHECKSUM, check_manifest
 from posestream.stream.session.check_session import check_session
-from posestream.stream.session.lost import lost_frames
+from posestream.stream.session.lost import LostFrames, lost_frames
 from posestream.stream.session.manifest import Show
 from posestream.stream.session.pose_states import COLUMN
-from posestream.stream.session.reader import SummaryError, backfill_was_cut_off, load_session, read_summary
+from posestream.stream.session.reader import SummaryError, load_session, read_summary
 from posestream.stream.session.reconcile import cut_tables
+from posestream.stream.session.session_record import SessionRecord, known
+from posestream.stream.session.summary_record import CameraSummary, SummaryRecord
 from posestream.stream.session.table_checks import check_camera
 from posestream.stream.session.table_reader import UNREADABLE, TableError
 from posestream.stream.session.tables import (
+    noted,
     read_backfilled,
     read_frames,
     read_poses,
@@ -34,13 +39,38 @@ from posestream.stream.session.tables import (
     skipped_frames,
 )
 from posestream.stream.session.video_times import TOLERANCE_US, DecodedVideo, decode_video
+from posestream.stream.wire.counters import CameraCounters
+from posestream.stream.wire.details import ModelDetails
 
-__all__ = ["verify_session"]
+__all__ = ["CameraFindings", "Findings", "verify_session"]
 
+CameraFindings = dict[str, int | LostFrames]
+"""How many rows of `frames.csv` are in each state, how many frames were `decoded`, how many live `poses` and
+`backfilled` ones there are, and what is `lost`; empty where a table can't be read."""
+
+GUESSED = (Note.FROM_POSES, Note.FROM_COUNTER)
+"""Notes of frames that are known by their numbers alone."""
 Indices = NDArray[np.int64]
 
 
-def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
+class Findings(TypedDict):
+    """What was found, as `posestream verify --json` prints it."""
+
+    session: str
+    """Its id."""
+    state: str
+    """Its state."""
+    proved: bool
+    """Whether every frame is accounted for and every file is as the run left it."""
+    problems: list[str]
+    """A sentence each."""
+    not_provable: list[str]
+    """A sentence for each thing that nothing shows, as where a session has no manifest."""
+    cameras: dict[str, CameraFindings]
+    """Of each camera whose files are here."""
+
+
+def verify_session(folder: Path, show: Show | None = None) -> Findings:
     """Verify a session.
 
     Parameters
@@ -52,10 +82,8 @@ def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        JSON: `proved`, whether every frame is accounted for and every file is as the run left it; `problems`, a
-        sentence each; `not_provable`, a sentence for each thing that nothing shows, as where a session has no manifest;
-        and counts by camera.
+    Findings
+        As JSON has them.
 
     Raises
     ------
@@ -74,21 +102,23 @@ def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
         return _result(session, [problem], [], {})
     problems, unproved = check_manifest(folder, session, show)
     not_provable += unproved
-    if session["state"] == "recording":
+    if session.state == "recording":
         problems.append(f"the session was never closed; run: posestream recover {folder}")
-    if backfill_was_cut_off(session):
+    if session.backfill_was_cut_off:
         problems.append(f"a backfill runs or was cut off; it goes on with: posestream backfill {folder}")
     problems += [f"{log.name} was cut short in its last line" for log in cut_tables(folder)]
     problems += check_session(folder, session)
-    cameras: dict[str, Any] = {}
-    for name, details in session["cameras"].items():
-        if session["rig"]["cameras"].get(name, {}).get("remote"):
+    cameras: dict[str, CameraFindings] = {}
+    summary, unreadable = _read_summary(folder)
+    for name in session.cameras:
+        if session.rig.cameras[name].remote:
             not_provable.append(f"camera {name}: its frames and video are on another machine")
             continue
-        said = _camera_summary(folder, name)
-        found, cameras[name] = _verify_camera(folder / name, details.get("video"), session["inference"], said)
+        found, cameras[name], provable = _verify_camera(folder / name, session, summary.cameras.get(name))
+        if unreadable or (summary.session is not UNSET and name not in summary.cameras):
+            found.append(f"summary.json can't be read: {unreadable or f'it says nothing of camera {name}'}")
         problems += [f"camera {name}: {problem}" for problem in found]
-        if not cameras[name].pop("contents_provable", True):
+        if not provable:
             not_provable.append(
                 f"camera {name}: it was recorded without checksums; nothing shows what the video showed"
             )
@@ -96,11 +126,11 @@ def verify_session(folder: Path, show: Show | None = None) -> dict[str, Any]:
 
 
 def _result(
-    session: dict[str, Any], problems: list[str], not_provable: list[str], cameras: dict[str, Any]
-) -> dict[str, Any]:
+    session: SessionRecord, problems: list[str], not_provable: list[str], cameras: dict[str, CameraFindings]
+) -> Findings:
     return {
-        "session": session["id"],
-        "state": session["state"],
+        "session": session.id,
+        "state": session.state,
         "proved": not problems and not not_provable,
         "problems": list(dict.fromkeys(problems)),
         "not_provable": not_provable,
@@ -108,26 +138,27 @@ def _result(
     }
 
 
-def _camera_summary(folder: Path, camera: str) -> dict[str, Any]:
-    """Read what `summary.json` says of a camera; nothing where the run was cut off before it was written."""
+def _read_summary(folder: Path) -> tuple[SummaryRecord, str]:
+    """Read `summary.json`, and why it can't be read; without one, the run was cut off before it was written."""
     try:
-        summary = read_summary(folder)
-        return dict(summary["cameras"][camera]) if summary else {}
-    except (SummaryError, KeyError) as error:
-        return {"unreadable": f"{type(error).__name__}: {error}"}
+        return read_summary(folder) or SummaryRecord(), ""
+    except SummaryError as error:
+        return SummaryRecord(), f"{type(error).__name__}: {error}"
 
 
 def _verify_camera(
-    folder: Path, video: str | None, inference: dict[str, Any] | None, said: dict[str, Any]
-) -> tuple[list[str], dict[str, Any]]:
+    folder: Path, session: SessionRecord, said: CameraSummary | None
+) -> tuple[list[str], CameraFindings, bool]:
+    """Verify a camera's folder; gives what is wrong, counts, and whether anything shows what the video showed."""
+    video, inference = session.cameras[folder.name].video, session.inference
     problems = [f"{table.name} was cut short in its last line" for table in cut_tables(folder)]
     try:
-        check_camera(folder, inference["model"]["bodyparts"] if inference is not None else None)
+        check_camera(folder, session.bodyparts)
         frames = read_frames(folder)
-        problems += _frame_rows(frames, said.get("counters") or {})
+        problems += _frame_rows(frames, known(said.counters, None) if said is not None else None)
         if (folder / PACKETS).exists():
             problems.append(f"{PACKETS} was never merged into frames.csv")
-        counts: dict[str, Any] = {str(state): int(n) for state, n in frames["state"].value_counts().items()}
+        counts: CameraFindings = {str(state): int(n) for state, n in frames["state"].value_counts().items()}
         recorded = frames[frames["state"] == FrameState.RECORDED.value]
         if video is not None and (len(recorded) or (folder / video).exists()):
             decoded = decode_video(folder / video)
@@ -137,31 +168,33 @@ def _verify_camera(
         poses = backfilled = None
         if inference is not None:
             poses, backfilled = read_poses(folder), read_backfilled(folder)
-            counts |= {"poses": len(poses)} | ({"backfilled": len(backfilled)} if backfilled is not None else {})
+            counts["poses"] = len(poses)
             problems += _pose_rows(frames, poses, read_skipped(folder))
             if backfilled is not None:
+                counts["backfilled"] = len(backfilled)
                 problems += _backfilled_rows(recorded, backfilled)
             if video is not None and len(recorded):
-                stem = f"{Path(video).stem}{inference['model']['scorer']}"
+                stem = f"{Path(video).stem}{inference.model.scorer}"
                 expected = recorded_poses(frames, poses, backfilled)
-                problems += _deeplabcut_files(folder / stem, inference["model"], expected)
+                problems += _deeplabcut_files(folder / stem, inference.model, expected)
         if COLUMN in frames:
             problems += _pose_states(frames, poses, backfilled)
-        problems += _summary(frames, said)
-        counts |= {"lost": lost_frames(frames), "contents_provable": CHECKSUM in frames or video is None}
+        if said is not None:
+            problems += _summary(frames, said)
+        counts["lost"] = lost_frames(frames)
     except TableError as error:
-        return [*problems, str(error)], {}
+        return [*problems, str(error)], {}, True
     except UNREADABLE as error:
-        return [*problems, f"{type(error).__name__}: {error}"], {}
-    return problems, counts
+        return [*problems, f"{type(error).__name__}: {error}"], {}, True
+    return problems, counts, CHECKSUM in frames or video is None
 
 
-def _frame_rows(frames: pd.DataFrame, counters: dict[str, Any]) -> Iterator[str]:
+def _frame_rows(frames: pd.DataFrame, counters: CameraCounters | None) -> Iterator[str]:
     """Every frame that the device numbered has one row, in order, and it is known what became of it."""
     seq = frames["seq"].dropna().to_numpy(np.int64)
     if not np.array_equal(seq, np.arange(len(seq))):
         yield "frames.csv: the numbers of the delivered frames are not 0, 1, 2 ..."
-    if (captured := counters.get("captured", 0)) > len(seq):
+    if (captured := counters.captured if counters is not None else 0) > len(seq):
         yield f"frames.csv: {captured - len(seq)} of the {captured} frames that were delivered have no row"
     if unknown := int((frames["state"] == FrameState.DELIVERED.value).sum()):
         yield f"frames.csv: {unknown} frames were delivered, and nothing says what became of them"
@@ -177,26 +210,24 @@ def _frame_rows(frames: pd.DataFrame, counters: dict[str, Any]) -> Iterator[str]
 
 def _device_ids(frames: pd.DataFrame) -> Iterator[str]:
     """From row to row the device's number goes up by one; where it does not, a note says why."""
-    notes = frames["note"].fillna("")
-    frames = frames.iloc[_in_order(frames, notes)]
-    notes = frames["note"].fillna("")
-    noted = notes.str.contains(f"(?!{CAME_LATE})device id")
-    guessed = (frames["state"] == FrameState.INTERRUPTED.value) & notes.str.contains("known from")
+    frames = frames.iloc[_in_order(frames)]
+    odd = noted(frames, *DEVICE_ID_NOTES)
+    guess = frames["state"].eq(FrameState.INTERRUPTED.value).fillna(False).to_numpy(bool) & noted(frames, *GUESSED)
     numbered = frames["device_id"].notna().to_numpy()
     ids, rows = frames["device_id"].dropna().to_numpy(np.int64), np.flatnonzero(numbered)
-    odd, guess = (np.asarray(one, bool)[numbered] for one in (noted, guessed))
+    odd, guess = odd[numbered], guess[numbered]
     # A frame without a number of its own stands for the next in order
     jumps = np.flatnonzero((np.diff(ids) != np.diff(rows)) & ~odd[1:] & ~guess[1:] & ~guess[:-1])
     if len(jumps):
         yield f"frames.csv: device ids jump after {ids[jumps[0]]} without a row for what is missing"
 
 
-def _in_order(frames: pd.DataFrame, notes: "pd.Series[str]") -> Indices:
+def _in_order(frames: pd.DataFrame) -> Indices:
     """Rows in the order of the device's numbers: late frames where they were missing, without those that came twice."""
-    late, twice = (notes.str.contains(text).to_numpy(bool) for text in (CAME_LATE, "device id repeats"))
+    late, twice = noted(frames, Note.ID_CAME_LATE), noted(frames, Note.ID_REPEATS)
     if not late.any():
         return np.flatnonzero(~twice)
-    begins = notes.str.contains("device ids began|device id jumped").to_numpy(bool)
+    begins = noted(frames, Note.IDS_BEGAN_ANEW, Note.ID_JUMPED)
     ids = frames["device_id"].to_numpy(np.float64, na_value=np.nan)
     order = np.arange(len(ids), dtype=np.float64)
     kept = ~twice
@@ -300,16 +331,14 @@ def _pose_states(frames: pd.DataFrame, poses: pd.DataFrame | None, backfilled: p
             yield f"frames.csv: {len(wrong)} rows say {state.value}, against the tables of poses; first row {first}"
 
 
-def _summary(frames: pd.DataFrame, said: dict[str, Any]) -> Iterator[str]:
+def _summary(frames: pd.DataFrame, said: CameraSummary) -> Iterator[str]:
     """See that the summary counts what is in the table."""
-    if "unreadable" in said:
-        yield f"summary.json can't be read: {said['unreadable']}"
     found = {"captured": int(frames["seq"].notna().sum())} | frames["state"].value_counts().to_dict()
-    for state, number in said.get("frames", {}).items():
+    for state, number in known(said.frames, {}).items():
         if number != found.get(state, 0):
             yield f"summary.json says {number} frames {state}, frames.csv says {found.get(state, 0)}"
     poses = frames[COLUMN].value_counts().to_dict() if COLUMN in frames else {}
-    for state, number in said.get("pose_states", {}).items() if poses else ():
+    for state, number in known(said.pose_states, {}).items() if poses else ():
         if number != poses.get(state, 0):
             yield f"summary.json says {number} frames with pose {state}, frames.csv says {poses.get(state, 0)}"
 
@@ -321,10 +350,10 @@ def _number_of(seq: "pd.Series[int]", table: pd.DataFrame | None) -> Indices:
     return np.asarray(seq.map(table["frame_seq"].value_counts()).fillna(0), np.int64)
 
 
-def _deeplabcut_files(stem: Path, model: dict[str, Any], expected: NDArray[np.float64]) -> Iterator[str]:
+def _deeplabcut_files(stem: Path, model: ModelDetails, expected: NDArray[np.float64]) -> Iterator[str]:
     """DeepLabCut's tables say what the tables of poses say. None of these files is unpickled."""
     h5, text, meta = (stem.with_name(stem.name + ending) for ending in (".h5", ".csv", "_meta.pickle"))
-    parts = [(part, value) for part in model["bodyparts"] for value in ("x", "y", "likelihood")]
+    parts = [(part, value) for part in model.bodyparts for value in ("x", "y", "likelihood")]
     for path in (h5, text, meta):
         if not path.exists():
             yield f"{path.name} is missing"
@@ -342,7 +371,7 @@ def _deeplabcut_files(stem: Path, model: dict[str, Any], expected: NDArray[np.fl
             yield from _same(path, table.values, expected)
 
 
-def _same(path: Path, values: NDArray[Any], expected: NDArray[np.float64]) -> Iterator[str]:
+def _same(path: Path, values: NDArray[np.float64], expected: NDArray[np.float64]) -> Iterator[str]:
     # Text may come back with another last bit.
     if values.shape != expected.shape or not np.allclose(values, expected, rtol=1e-12, atol=0, equal_nan=True):
         yield f"{path.name} differs from the tables of poses"

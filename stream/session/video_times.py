@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from posestream.stream.disk.packets import packet_crc32
 from posestream.stream.disk.video_files import UnreadableError, decode_packets, reading_video
 
-__all__ = ["TOLERANCE_US", "DecodedVideo", "decode_video", "decoded_times_us"]
+__all__ = ["TOLERANCE_US", "DecodedVideo", "decode_video"]
 
 TOLERANCE_US = {".mp4": 1, ".mkv": 500}
 """Microseconds by which a container rounds times: Matroska counts milliseconds."""
@@ -64,9 +64,3 @@ def _checksum(packet: Any, codec: Any) -> dict[int | None, int]:
     if not packet.size:
         return {}
     return {packet.pts: packet_crc32(bytes(packet), codec.codec.canonical_name, codec.extradata)}
-
-
-def decoded_times_us(video: Path) -> tuple[NDArray[np.int64], str]:
-    """Give a video's presentation times and what is damaged in it, as `decode_video` has them."""
-    decoded = decode_video(video)
-    return decoded.times_us, decoded.problem

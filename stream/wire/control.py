@@ -18,6 +18,7 @@ import zmq
 from msgspec import Meta
 from zmq.utils.monitor import recv_monitor_message
 
+from posestream.stream.wire.details import CameraDetails, InferenceDetails
 from posestream.stream.wire.endpoints import remove_socket
 from posestream.stream.wire.jobs import Job
 from posestream.stream.wire.keys import Keys
@@ -67,9 +68,6 @@ _VANISHED = {
 }
 _REFUSALS = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}
 
-Values = dict[str, dict[str, int | float | str | None]]
-"""Counters and readings of a process: by camera (or `""` for the process as a whole), then by name."""
-
 
 class _Tagged(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     pass
@@ -93,14 +91,17 @@ class Armed(_Tagged, frozen=True, kw_only=True, tag="armed"):
     """Of a camera: what it publishes and where."""
     endpoint: str | None = None
     """Of inference: where poses are published."""
-    details: dict[str, Any] = {}
-    """For the session's record: the device, the encoder, the engine, the model."""
+    camera: CameraDetails | None = None
+    """Of a camera, for the session's record."""
+    inference: InferenceDetails | None = None
+    """Of inference, for the session's record."""
 
 
 class Status(_Tagged, frozen=True, kw_only=True, tag="status"):
     """Where the process stands."""
 
-    values: Values
+    counters: bytes = b""
+    """MessagePack of its struct in `posestream.stream.wire.counters`; empty while it has nothing to count."""
 
 
 class Notice(_Tagged, frozen=True, kw_only=True, tag="notice"):
@@ -112,7 +113,7 @@ class Notice(_Tagged, frozen=True, kw_only=True, tag="notice"):
 class Finished(_Tagged, frozen=True, kw_only=True, tag="finished"):
     """The process has closed its files and ends."""
 
-    values: Values
+    counters: bytes = b""
 
 
 class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
@@ -121,7 +122,7 @@ class Failed(_Tagged, frozen=True, kw_only=True, tag="failed"):
     kind: Literal["usage", "failure"]
     """`usage`: what it was asked for is wrong; `failure`: something broke."""
     text: Text
-    values: Values = {}
+    counters: bytes = b""
     traceback: Annotated[str, Meta(max_length=MAX_TRACEBACK)] = ""
     """For developers: where it broke."""
 

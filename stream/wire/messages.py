@@ -26,6 +26,7 @@ __all__ = [
     "MAX_PATCHES",
     "PROTOCOL_VERSION",
     "RATE_TOLERANCE",
+    "RECONNECTED",
     "SKIPPED",
     "Event",
     "Frame",
@@ -79,6 +80,8 @@ END = "end"
 """Name of the event that closes a camera's frame stream, or a pose stream."""
 FOUND = "found"
 """Name of the event that a frame came after it was counted as lost."""
+RECONNECTED = "reconnected"
+"""Name of the event that a camera that was lost delivers again."""
 SKIPPED = "skipped"
 """Name of the event that says which frames got no live pose, and why."""
 

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+import msgspec
 import zmq
 
 from posestream.stream.wire.clock import clock_name
@@ -35,8 +36,8 @@ from posestream.stream.wire.control import (
     Start,
     Status,
     Stop,
-    Values,
 )
+from posestream.stream.wire.counters import ProcessCounters
 from posestream.stream.wire.deaths import ThreadDeaths, ThreadDiedError
 from posestream.stream.wire.interrupts import interrupts
 from posestream.stream.wire.jobs import Job
@@ -78,14 +79,14 @@ class Role(Protocol):
         """Take what a person should know since the last call."""
         ...
 
-    def values(self) -> Values:
-        """Give the counters and readings."""
+    def counters(self) -> ProcessCounters | None:
+        """Give the counters and readings; none before it is armed."""
         ...
 
     def stop(self) -> None:
         """Finish what is under way and close everything; called once, after whatever happened.
 
-        The one method that another thread than the main one calls; `values` and `events` are asked meanwhile.
+        The one method that another thread than the main one calls; `counters` and `events` are asked meanwhile.
         """
         ...
 
@@ -229,7 +230,9 @@ class RoleRun:
         self._patience_s = ORPHANED_S
         self._observer.reached("configured")
         try:
-            self._link.send(self._role.arm(configure.job, self._keys))
+            armed = self._role.arm(configure.job, self._keys)
+            msgspec.convert(msgspec.to_builtins(armed), Armed)  # what the supervisor would drop is said here
+            self._link.send(armed)
         except BaseException as error:  # noqa: BLE001 - every end is reported
             failure = self._fail(error, "usage" if isinstance(error, self._role.usage_errors) else "failure")
             with contextlib.suppress(BaseException):
@@ -263,7 +266,7 @@ class RoleRun:
             if self._failure is None:
                 self._fail(error, "failure")
         self._report()
-        self._link.send(Finished(values=self._values()))
+        self._link.send(Finished(counters=self._counters()))
         return self._ended(started, finished)
 
     def _say_who_ended_it(self, finished: bool) -> None:
@@ -272,7 +275,7 @@ class RoleRun:
             return
         if not finished and not self._stop_command and not self._failure:
             text = f"ended by hand on {self._by_hand}"
-            self._link.send(Failed(kind="failure", text=text, values=self._values()))
+            self._link.send(Failed(kind="failure", text=text, counters=self._counters()))
 
     def _ended(self, started: bool, finished: bool) -> Ended:
         if self._failure is not None:
@@ -324,12 +327,14 @@ class RoleRun:
     def _report(self) -> None:
         for event in self._role.events():
             self._link.send(Notice(event=event))
-        self._link.send(Status(values=self._values()))
+        self._link.send(Status(counters=self._counters()))
 
-    def _values(self) -> Values:
-        # Under the empty name stands what is the process's, not a camera's.
-        values = self._role.values()
-        return values | {"": values.get("", {}) | {"malformed_control": self._link.malformed.total()}}
+    def _counters(self) -> bytes:
+        counters = self._role.counters()
+        if counters is None:
+            return b""
+        counters = msgspec.structs.replace(counters, malformed_control=self._link.malformed.total())
+        return msgspec.msgpack.encode(counters)
 
     def _orphaned(self) -> bool:
         return self._link.lost_s > self._patience_s
@@ -340,6 +345,6 @@ class RoleRun:
         text = (str(error) if known else f"{type(error).__name__}: {error}")[:TEXT_LIMIT]
         place = "".join(traceback.format_exception(error))
         self._observer.failed(place)  # first, for the supervisor looks into the log when it hears of it
-        self._link.send(Failed(kind=kind, text=text, values=self._values(), traceback=place[-MAX_TRACEBACK:]))
+        self._link.send(Failed(kind=kind, text=text, counters=self._counters(), traceback=place[-MAX_TRACEBACK:]))
         self._failure = Ended(2 if kind == "usage" else 1, "failed", text)
         return self._failure

@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from posestream.stream.wire.control import Failed, Finished, Join, Notice, Status
+from posestream.stream.wire.counters import CameraCounters
 from posestream.stream.wire.keys import create_keys, load_keys
 from posestream.stream.wire.messages import Event
 
@@ -18,8 +19,9 @@ from .test_run import inference
 pytestmark = pytest.mark.timeout(180)
 
 JOIN = Join(role="camera:top", pid=1, host="h", clock="c", version="0")
+MANY = msgspec.msgpack.encode(CameraCounters(captured=10**9))
 EVENT = Event(session="s", source="top", time_ns=0, wall_ns=0, level="error", name="end", text="it is over")
-REPORTS: tuple[Any, ...] = (JOIN, Status(values={"top": {"captured": 10**9}}), Notice(event=EVENT), Finished(values={}))
+REPORTS: tuple[Any, ...] = (JOIN, Status(counters=MANY), Notice(event=EVENT), Finished(counters=b"\xc1"))
 REPORTS += (Failed(kind="failure", text="it broke"),)
 
 

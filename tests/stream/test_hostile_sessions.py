@@ -470,28 +470,28 @@ def test_a_video_in_a_session_that_leads_out_is_not_analysed(posestream, session
 
 
 def test_a_list_of_other_files_is_no_video(tmp_path: Path) -> None:
-    from posestream.stream.session.video_times import decoded_times_us
+    from posestream.stream.session.video_times import decode_video
 
     from .conftest import write_video
 
     write_video(tmp_path / "other.mp4", 4)
     playlist = tmp_path / "video.mp4"
     playlist.write_text("ffconcat version 1.0\nfile other.mp4\n")
-    times, problem = decoded_times_us(playlist)
-    assert len(times) == 0
-    assert problem
+    decoded = decode_video(playlist)
+    assert len(decoded.times_us) == 0
+    assert decoded.problem
 
 
 def test_a_name_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from posestream.stream.session.video_times import decoded_times_us
+    from posestream.stream.session.video_times import decode_video
 
     from .conftest import write_video
 
     write_video(tmp_path / "other.mp4", 4)
     monkeypatch.chdir(tmp_path)
-    times, problem = decoded_times_us(Path("concat:other.mp4"))
-    assert len(times) == 0
-    assert problem
+    decoded = decode_video(Path("concat:other.mp4"))
+    assert len(decoded.times_us) == 0
+    assert decoded.problem
 
 
 def test_what_a_stranger_says_does_not_move_the_cursor(posestream, session: Path) -> None:

@@ -16,7 +16,7 @@ from posestream.stream.offline.backfill import Backfill
 from posestream.stream.session.manifest import Renewal, write_manifest
 from posestream.stream.session.recover import recover_session
 from posestream.stream.session.verify import verify_session
-from posestream.stream.session.video_times import decoded_times_us
+from posestream.stream.session.video_times import decode_video
 
 from ..support.runs import POSESTREAM, free_endpoint
 from ..support.videos import write_video
@@ -111,7 +111,7 @@ def film(session: Path, order: Callable[[list[Any]], list[Any]]) -> None:
     import av
 
     path = session / "top" / "video.mp4"
-    times, _ = decoded_times_us(path)
+    times = decode_video(path).times_us
     with av.open(str(path)) as container:
         pictures = [frame.to_ndarray(format="gray8") for frame in container.decode(video=0)]
     with av.open(str(path), "w") as container:

@@ -169,7 +169,7 @@ def test_sessions_with_two_rows_of_a_late_frame_are_read(tmp_path: Path) -> None
     rows = [(119, "", "recorded"), (120, "", "lost-camera"), (121, "", "recorded"), (120, LATE, "recorded")]
     frames = table(*rows, (122, "", "recorded"))
     assert list(_device_ids(frames)) == []
-    assert _in_order(frames, frames["note"]).tolist() == [0, 1, 2, 4]
+    assert _in_order(frames).tolist() == [0, 1, 2, 4]
 
 
 def test_the_longest_gap_reaches_to_the_end_of_what_was_delivered() -> None:

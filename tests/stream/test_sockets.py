@@ -155,7 +155,7 @@ def test_a_report_of_the_limit_reaches_the_supervisor(context, perhaps_keys) -> 
     link = ControlLink(context, server.endpoint, join, perhaps_keys)
 
     def failed(characters: int) -> Failed:
-        return Failed(kind="failure", text="", values={"": {"text": "x" * characters}})
+        return Failed(kind="failure", text="", counters=b"x" * characters)
 
     spare = len(msgspec.msgpack.encode(failed(100_000))) - 100_000
     until(lambda: (link.receive(0), link.lost_s == 0)[1])

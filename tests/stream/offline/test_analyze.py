@@ -117,7 +117,7 @@ def test_what_was_stopped_goes_on_to_the_same_files(analyze, video: Path, tmp_pa
     counted: list[Progress] = []
     result = analyze(video, output=parts, show=counted.append)
     assert result["videos"][0]["resumed"] == 4
-    assert (counted[0].values["clip.mp4"]["done"], counted[0].values["clip.mp4"]["total"]) == (8, FRAMES)
+    assert (counted[0].by_name["clip.mp4"].done, counted[0].by_name["clip.mp4"].total) == (8, FRAMES)
     assert left_in(parts) == RESULTS
     pd.testing.assert_frame_equal(table_of(parts / "clip.mp4"), table_of(whole / "clip.mp4"))
     csv = f"clip{SCORER}.csv"

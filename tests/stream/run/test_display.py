@@ -3,31 +3,30 @@
 import re
 import sys
 from io import StringIO
-from typing import Any
 
 import pytest
 
 from posestream.stream.offline.progress import Progress
 from posestream.stream.run.display import TerminalDisplay, _row, progress_parts, status_lines
 from posestream.stream.run.fitting import Part, fit_line, wrap
+from posestream.stream.run.outcome import RunView
+from posestream.stream.wire.counters import CameraCounters, InferenceCounters, StreamCounters, WorkProgress
 
 from ...support.runs import ARENA, in_terminal
 
 
-def view(cameras: int = 1, **values: object) -> dict[str, Any]:
+def view(cameras: int = 1, **counts: int) -> RunView:
     names = [f"camera{number}" for number in range(cameras)]
-    return {
-        "seconds": 754.2,
-        "asked_s": 3600.0,
-        "cameras": {name: {"rows_recorded": 75_420, "rate_hz": 100.0} | values for name in names},
-        "inference": {
-            **{name: {"poses": 75_000, "skipped_fresher-frame": 420} for name in names},
-            "": {"age_p50_ms": 24.4, "age_p99_ms": 39.2},
-        },
-        "malformed": 3,
-        "refused": 2,
-        "free_bytes": 71 * 2**30,
-    }
+    poses = StreamCounters(poses=75_000, skipped={"fresher-frame": 420})
+    return RunView(
+        seconds=754.2,
+        asked_s=3600.0,
+        cameras={name: CameraCounters(rows_recorded=75_420, rate_hz=100.0, **counts) for name in names},
+        inference=InferenceCounters(cameras=dict.fromkeys(names, poses), age_p50_ms=24.4, age_p99_ms=39.2),
+        malformed=3,
+        refused=2,
+        free_bytes=71 * 2**30,
+    )
 
 
 @pytest.mark.parametrize("cameras", [1, 2, 5])
@@ -75,10 +74,10 @@ def test_a_line_is_cut_where_nothing_is_left_to_leave_out() -> None:
 
 
 def test_progress_counts_the_whole() -> None:
-    values = Progress("clip", done=25, total=75, seconds=5.0, before=100).values
-    assert values == {"clip": {"done": 125, "total": 175, "per_second": 5.0, "left_s": 10.0}}
-    assert fit_line(progress_parts(values), 79).endswith("125 of 175 frames, 5.0/s, 0:00:10 left")
-    assert fit_line(progress_parts(values), 10) == "71%"
+    work = Progress("clip", done=25, total=75, seconds=5.0, before=100).by_name
+    assert work == {"clip": WorkProgress(done=125, total=175, per_second=5.0, left_s=10.0)}
+    assert fit_line(progress_parts(work), 79).endswith("125 of 175 frames, 5.0/s, 0:00:10 left")
+    assert fit_line(progress_parts(work), 10) == "71%"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -118,6 +117,6 @@ def test_a_terminal_shows_a_bar_below_the_counts(monkeypatch) -> None:
         terminal = _Terminal()
         monkeypatch.setattr("sys.stderr", terminal)
         with TerminalDisplay() as display:
-            display.progress(Progress("clip", done=25, total=total, seconds=5.0).values)
+            display.progress(Progress("clip", done=25, total=total, seconds=5.0).by_name)
         assert "clip: 25" in terminal.getvalue()
         assert ("\u2501" * 8 in terminal.getvalue()) == barred

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from posestream.stream.rig import InferenceTable, WindowTable
 from posestream.stream.run.outlook import expected_poses
+from posestream.stream.wire.details import Expected, MeasuredNetwork
 from posestream.stream.wire.messages import StreamInfo
 
 
@@ -15,15 +15,9 @@ def stream(camera: str, rate_hz: float | None = 100.0) -> StreamInfo:
     return StreamInfo(camera=camera, endpoint="", height=480, width=640, pixel_format="gray8", rate_hz=rate_hz)
 
 
-def details(window: tuple[int, int] | None = None, precision: str = "bfloat16", **frame_ms: float) -> dict[str, Any]:
-    return {
-        "model": {"name": "mouse"},
-        "engine": "openvino",
-        "precision": precision,
-        "expected": {
-            name: {"frame_ms": ms, "whole_ms": ms, "batch_size": 1, "window": window} for name, ms in frame_ms.items()
-        },
-    }
+def details(window: tuple[int, int] | None = None, precision: str = "bfloat16", **frame_ms: float) -> MeasuredNetwork:
+    expected = {name: Expected(frame_ms=ms, whole_ms=ms, batch_size=1, window=window) for name, ms in frame_ms.items()}
+    return MeasuredNetwork(name="mouse", engine="openvino", precision=precision, expected=expected)
 
 
 def test_a_network_that_keeps_up() -> None:

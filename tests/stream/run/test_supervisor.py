@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from posestream.stream.rig import Rig, load_rig
+from posestream.stream.run.outcome import RunView
 from posestream.stream.run.roles import ROLES, Briefing, Death, Place, RoleRow
 from posestream.stream.run.supervisor import (
     NothingRecordedError,
@@ -20,8 +21,9 @@ from posestream.stream.run.supervisor import (
     Supervisor,
     WrongUseError,
 )
+from posestream.stream.session.session_record import known
 from posestream.stream.session.verify import verify_session
-from posestream.stream.wire.control import Values
+from posestream.stream.wire.counters import WorkProgress
 from posestream.stream.wire.jobs import Job, OwnJob
 from posestream.stream.wire.messages import Event
 
@@ -53,11 +55,11 @@ class Shown:
     def problem(self, text: str) -> None:
         self.problems.append(text)
 
-    def running(self, view: dict[str, Any]) -> None:
+    def running(self, view: RunView) -> None:
         self._look()
-        self.frames = sum(int(camera.get("captured") or 0) for camera in view["cameras"].values())
+        self.frames = sum(camera.captured for camera in view.cameras.values() if camera is not None)
 
-    def progress(self, values: Values) -> None:
+    def progress(self, work: Mapping[str, WorkProgress]) -> None:
         self._look()
 
     def _look(self) -> None:
@@ -78,7 +80,7 @@ def made(rig: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple[Supe
 
 
 def sound(outcome: Outcome) -> dict[str, Any]:
-    assert outcome.summary["problems"] == []
+    assert outcome.summary.problems == []
     assert outcome.status == 0
     assert verify_session(outcome.folder)["problems"] == []
     assert json.loads((outcome.folder / "session.json").read_text())["state"] == "complete"
@@ -104,8 +106,8 @@ def test_it_is_driven_from_another_thread_and_asked_where_it_stands(made) -> Non
         supervisor.wait(0.01)
     supervisor.stop("the door was opened")
     summary = sound(supervisor.wait(60))
-    assert summary["ended"] == "the door was opened"
-    assert summary["cameras"]["top"]["frames"]["recorded"] > 20
+    assert summary.ended == "the door was opened"
+    assert known(summary.cameras["top"].frames, {})["recorded"] > 20
     assert shown.states == [
         RunState.ARMING,
         RunState.ARMED,
@@ -126,8 +128,8 @@ def test_two_runs_one_after_the_other_in_one_process(made) -> None:
         until(lambda: shown.frames > 5)  # noqa: B023 - it is over before the next one
         supervisor.stop()
         summary = sound(supervisor.wait(60))
-        assert summary["ended"] == "interrupted"
-        sessions.append(summary["session"])
+        assert summary.ended == "interrupted"
+        sessions.append(summary.session)
         with pytest.raises(RuntimeError, match="once"):
             supervisor.start()
     assert len(set(sessions)) == 2
@@ -196,8 +198,8 @@ class Watcher:
     def events(self):
         return []
 
-    def values(self):
-        return {}
+    def counters(self):
+        return None
 
     def stop(self):
         with Path(self.settings.file).open("a") as file:
@@ -246,7 +248,7 @@ def test_a_new_role_takes_a_row_and_a_module(made, watcher, tmp_path) -> None:
     until(lambda: shown.frames > 5)
     supervisor.stop()
     summary = sound(supervisor.wait(60))
-    assert summary["malformed"]["watcher"] == 0
+    assert (summary.malformed or {})["watcher"] == 0
     assert (tmp_path / "seen").read_text() == "sees 96, ended"
 
 
@@ -259,8 +261,8 @@ def test_the_recording_continues_without_a_role_whose_death_is_only_reported(mad
     assert supervisor.state is RunState.RECORDING
     supervisor.stop()
     outcome = supervisor.wait(60)
-    assert outcome.summary["ended"] == "interrupted"
-    assert outcome.summary["problems"] == shown.problems == ["the watcher: it is blind"]
+    assert outcome.summary.ended == "interrupted"
+    assert outcome.summary.problems == shown.problems == ["the watcher: it is blind"]
     assert outcome.status == 1
     assert "OSError" in outcome.places["the watcher"]
 
@@ -268,4 +270,4 @@ def test_the_recording_continues_without_a_role_whose_death_is_only_reported(mad
 def test_the_run_ends_with_a_role_whose_death_ends_it(made, watcher) -> None:
     supervisor, _ = made(roles=[*ROLES, watcher(Death.ENDS_RUN, fails=True)])
     outcome = supervisor.run()
-    assert (outcome.summary["ended"], outcome.summary["problems"]) == ("failure", ["the watcher: it is blind"])
+    assert (outcome.summary.ended, outcome.summary.problems) == ("failure", ["the watcher: it is blind"])

@@ -3,11 +3,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from posestream.stream.session.deeplabcut_files import Analysis, write_deeplabcut_files
+from posestream.stream.wire.details import ModelDetails
 
 MODEL: dict[str, Any] = {
     "scorer": "DLC_resnet50_openfieldOct30shuffle1_1030000",
@@ -26,7 +28,8 @@ ANALYSIS = Analysis(start_s=1e9, stop_s=1e9 + 5, rate_hz=30.0, height=480, width
 def written(tmp_path: Path) -> tuple[np.ndarray, list[Path]]:
     values = np.random.default_rng(0).uniform(0, 500, (50, 9))
     values[7] = np.nan  # a frame without a pose
-    return values, write_deeplabcut_files(tmp_path / "video.mp4", MODEL, values, ANALYSIS)
+    model = msgspec.convert(MODEL, ModelDetails)
+    return values, write_deeplabcut_files(tmp_path / "video.mp4", model, values, ANALYSIS)
 
 
 def test_the_table_is_deeplabcuts(written) -> None:
@@ -87,7 +90,9 @@ def test_the_metadata_has_deeplabcuts_keys(written) -> None:
 
 def test_the_metadata_of_a_network_of_deeplabcut_3_has_its_keys(tmp_path: Path) -> None:
     model = MODEL | {"source": MODEL["source"] | {"kind": "deeplabcut-pytorch"}}
-    *_, meta = write_deeplabcut_files(tmp_path / "video.mp4", model, np.zeros((4, 9)), ANALYSIS)
+    *_, meta = write_deeplabcut_files(
+        tmp_path / "video.mp4", msgspec.convert(model, ModelDetails), np.zeros((4, 9)), ANALYSIS
+    )
     data = pickle.loads(meta.read_bytes())["data"]  # noqa: S301 - written here
     assert "DLC-model-config file" not in data
     assert data["frame_dimensions"] == (640, 480)

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -15,7 +16,7 @@ def test_the_error_is_taken_where_both_know_a_frame() -> None:
     found = pose_error(
         poses(snout_x=[13.0, 20.0, 0.0], snout_y=[14.0, 20.0, 0.0], snout_likelihood=[0.5, 1.0, 0.0]), truth
     )
-    assert found == {
+    assert msgspec.to_builtins(found) == {
         "poses": 2,
         "rmse_px": 3.54,  # the root of (25 + 0) / 2
         "median_px": 2.5,
@@ -44,7 +45,13 @@ def test_what_the_frame_does_not_show_is_not_compared() -> None:
             }
         ),
     )
-    assert found == {"poses": 1, "rmse_px": 5.0, "median_px": 5.0, "likelihood": 0.5, "parts": {"snout": 5.0}}
+    assert msgspec.to_builtins(found) == {
+        "poses": 1,
+        "rmse_px": 5.0,
+        "median_px": 5.0,
+        "likelihood": 0.5,
+        "parts": {"snout": 5.0},
+    }
 
 
 def test_a_network_of_other_body_parts_has_no_error() -> None:

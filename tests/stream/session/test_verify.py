@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posestream.stream.session.closing import close_camera, read_camera
-from posestream.stream.session.reader import NoSessionError
+from posestream.stream.session.reader import NoSessionError, load_session
 from posestream.stream.session.recover import recover_session
 from posestream.stream.session.verify import _device_ids, verify_session
-from posestream.stream.session.video_times import decoded_times_us
-from posestream.stream.wire.messages import StreamInfo
+from posestream.stream.session.video_times import decode_video
 
 from ..conftest import BODYPARTS, children_of, wait_for_processes
 
@@ -73,7 +72,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     poses.close()
     skipped.close()
     backfilled.close()
-    write_results(folder)
     session = {
         "format": 1,
         "id": "5e55",
@@ -83,6 +81,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "inference": {"model": MODEL},
     }
     (folder / "session.json").write_text(json.dumps(session))
+    write_results(folder)
     (folder / "summary.json").write_text(json.dumps({"session": "5e55", "cameras": {"top": {}}}))
     told = {"lost-camera": {"count": 3}, "end": {"frames": 120}}
     events = [{"session": "5e55", "source": "top", "name": name, "data": data} for name, data in told.items()]
@@ -91,9 +90,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_results(folder: Path) -> None:
-    tables = read_camera(folder / "top", inferred=True)
-    info = StreamInfo(**STREAM)
-    close_camera(folder / "top", tables, video="video.mp4", model=MODEL, info=info, batch_size=8)
+    close_camera(folder / "top", read_camera(folder / "top", inferred=True), load_session(folder))
 
 
 @pytest.fixture
@@ -130,7 +127,7 @@ def film_again(video: Path) -> None:
     from posestream.acquisition.encoder import VideoWriter
     from posestream.stream.wire.settings import RecordingSettings
 
-    times_us, _ = decoded_times_us(video)
+    times_us = decode_video(video).times_us
     video.unlink()
     camera = CameraFormat(height=48, width=64, pixel_format="gray8", rate_hz=100.0)
     writer = VideoWriter(video, RecordingSettings(), camera)
@@ -506,6 +503,26 @@ def test_recovering_keeps_what_the_run_still_wrote_of_its_summary(session: Path)
     assert (summary["ended"], summary["seconds"]) == ("seconds", 1.2)
     assert summary["cameras"]["top"]["counters"] == counters
     assert summary["cameras"]["top"]["gaps"] == {"count": 2, "ms": 40}
+
+
+def test_a_session_with_a_folder_that_was_left_open_is_not_taken_for_closed(session: Path) -> None:
+    """As a disk leaves it that was full when the tables were to be merged."""
+    top = session / "top"
+    recover_session(session)
+    rows = pd.read_csv(top / "frames.csv", dtype="string", keep_default_na=False)
+    packets = rows.loc[rows["seq"] != "", ["seq", "video_frame", "pts_us", "crc32", "state", "note"]]
+    delivered = rows["state"] == "recorded"
+    rows.loc[delivered, ["video_frame", "pts_us", "crc32"]] = ""
+    rows.loc[delivered, "state"] = "delivered"
+    rows.to_csv(top / "frames.csv", index=False, lineterminator="\n")
+    packets.to_csv(top / "packets.csv", index=False, lineterminator="\n")
+    assert "packets.csv was never merged into frames.csv" in " ".join(verify_session(session)["problems"])
+    assert recover_session(session)
+    assert not (top / "packets.csv").exists()
+    assert verify_session(session)["problems"] == []
+    assert json.loads((session / "session.json").read_text())["state"] == "complete"
+    (top / "own.csv").write_text("a table of somebody's own, whose last line has no end")
+    assert recover_session(session) == []
 
 
 def test_space_that_a_killed_process_held_is_given_back_to_a_closed_session(session: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posestream.stream.session.video_end import repair_video_end
-from posestream.stream.session.video_times import decoded_times_us
+from posestream.stream.session.video_times import decode_video
 
 FRAMES = 150
 PAGE = 4096
@@ -57,9 +57,10 @@ def test_what_was_on_the_disk_is_kept_and_the_rest_is_sound_or_cut_off(videos, t
         video.write_bytes(torn(data, synced, how, rng))
         before = video.read_bytes()
         whole, done = repair_video_end(video, tmp_path / "kept")
-        times_us, problem = decoded_times_us(video)
+        decoded = decode_video(video)
         assert whole
-        assert problem == ""
+        assert decoded.problem == ""
+        times_us = decoded.times_us
         on_disk = sum(length <= synced for length in lengths)
         # A growing Matroska file gets its frames by the cluster, and one in an mp4 is written with the one behind it.
         assert len(times_us) >= on_disk - (1 if name.endswith("mp4") else 60)
@@ -104,6 +105,6 @@ def test_damage_long_before_the_end_costs_nothing_else(videos, tmp_path) -> None
     video.write_bytes(data)
     writer.close()
     video.write_bytes(data)
-    assert decoded_times_us(video)[1]
+    assert decode_video(video).problem
     assert repair_video_end(video, tmp_path / "kept") == (True, [])
     assert video.read_bytes() == data
