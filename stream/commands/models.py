@@ -146,7 +146,7 @@ def model_export(source: Path, kind: str, precision: str, as_json: bool, **optio
             source,
             half=precision == "float16",
             tell=display.phase,
-            show=lambda done: display.progress(done.values),
+            show=lambda done: display.progress(done.by_name),
             **options,
         )
     if as_json:

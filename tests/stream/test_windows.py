@@ -38,9 +38,9 @@ check_every = 20
 def test_what_a_window_sees_is_what_the_whole_frame_would_say(posestream, rig) -> None:
     summary = posestream(
         "run",
-        rig(MOUSE.format(name="top", rate=20.0, seed=3) + WINDOW.format(mode="freshest")),
+        rig(MOUSE.format(name="top", rate=20.0, seed=3) + WINDOW.format(mode="every-frame")),
         "--seconds",
-        5,
+        4,
         "--json",
     ).summary(0)
     camera = summary["cameras"]["top"]
