@@ -1,6 +1,7 @@
 """The count of multiply-adds against the layers that Keras builds."""
 
 from math import prod
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,8 +15,8 @@ from posestream.inference.networks.network import build_network
 SPEC = ModelSpec(name="m", net_type="resnet_50", bodyparts=("a", "b"), scorer="s", source=ModelSource(kind="test"))
 
 
-LEAP = {"net_type": "leap", "stride": 1, "location_refinement": False}
-KINDS = {"slim": {}, "timm": {}, "student": {"net_type": "student_small"}, "leap": LEAP}
+LEAP: dict[str, Any] = {"net_type": "leap", "stride": 1, "location_refinement": False}
+KINDS: dict[str, dict[str, Any]] = {"slim": {}, "timm": {}, "student": {"net_type": "student_small"}, "leap": LEAP}
 
 
 @pytest.mark.parametrize("family", list(KINDS))
