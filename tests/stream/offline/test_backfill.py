@@ -24,14 +24,14 @@ from ..conftest import wait_for_processes, write_video
 
 pytestmark = pytest.mark.timeout(180)
 FRAMES = 60
-SLOW = "tensorflow"
-"""An engine that takes seconds to load, so that a backfill is still at work when it is interrupted."""
+LONG = 5 * FRAMES
+"""So many that a backfill is still at work when it is interrupted."""
 
 
-def write_rig(rig: Callable[[str], Path], model: Path, settings: str = "", engine: str = "openvino") -> Path:
+def write_rig(rig: Callable[[str], Path], model: Path, settings: str = "") -> Path:
     """A run that skips frames, as no core computes 300 poses a second."""
     video = '[cameras.top]\nbackend = "file"\npath = "clip.mp4"\npace = 300.0\n'
-    settings += f'engine = "{engine}"\nprecision = "float32"\nthreads = 1\n'
+    settings += 'engine = "openvino"\nprecision = "float32"\nthreads = 1\n'
     return rig(f'{video}[inference]\nmodel = "{model}"\n{settings}[recording]\nkeyframe_interval_s = 0.1\ncrf = 1\n')
 
 
@@ -245,8 +245,8 @@ def test_a_run_backfills_at_its_end(posestream, rig, random_model, tmp_path) -> 
 
 
 def test_ctrl_c_skips_the_backfill_of_a_run(posestream, rig, random_model, tmp_path) -> None:
-    write_video(tmp_path / "clip.mp4", FRAMES)
-    run = posestream("run", write_rig(rig, random_model, "backfill = true\n", SLOW), "--json")
+    write_video(tmp_path / "clip.mp4", LONG)
+    run = posestream("run", write_rig(rig, random_model, "backfill = true\n"), "--json")
     run.until("backfilling")
     run.interrupt()
     summary = run.summary(0)
@@ -256,8 +256,8 @@ def test_ctrl_c_skips_the_backfill_of_a_run(posestream, rig, random_model, tmp_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_backfill_that_is_killed_is_reported_and_the_session_stays(posestream, rig, random_model, tmp_path) -> None:
-    write_video(tmp_path / "clip.mp4", FRAMES)
-    run = posestream("run", write_rig(rig, random_model, "backfill = true\n", SLOW), "--json")
+    write_video(tmp_path / "clip.mp4", LONG)
+    run = posestream("run", write_rig(rig, random_model, "backfill = true\n"), "--json")
     run.until("backfilling")
 
     def backfills() -> list[psutil.Process]:
