@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posestream.inference.live.batcher import Batch, Batcher, Mode
+from posestream.inference.live.batcher import Batch, Batcher
 from posestream.stream.wire.messages import CHANNELS, Frame, FrameHeader, PixelFormat
+from posestream.stream.wire.settings import Mode
 
 BUSY, IDLE = (lambda: False), (lambda: True)
 MS = 1_000_000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from posestream.inference.engine import Precision
 from posestream.inference.engines.guarded import GuardedEngine, engine_guard
 from posestream.inference.filters.chain import FilterChain, PoseFilter
-from posestream.inference.live.batcher import Batcher, Mode
+from posestream.inference.live.batcher import Batcher
 from posestream.inference.live.pipeline import Pipeline
 from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
@@ -32,6 +32,7 @@ from posestream.stream.wire.messages import (
     encode_event,
     encode_frame,
 )
+from posestream.stream.wire.settings import Mode
 from posestream.stream.wire.sockets import Publisher, subscriber
 
 from ...support.waiting import until
