@@ -33,6 +33,7 @@ from posestream.inference.live.pose_publisher import PosePublisher
 from posestream.inference.live.receiver import Receiver
 from posestream.stream.subscribers import FrameSubscriber, PoseSubscriber
 from posestream.stream.wire.control import Command, ControlLink, ControlServer, Join, Report, Status, Stop
+from posestream.stream.wire.counters import CameraCounters
 from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.keys import create_keys, load_keys, stop_authenticator
 from posestream.stream.wire.messages import (
@@ -126,7 +127,7 @@ def hello() -> Parts:
 
 def status(seq: int) -> bytes:
     """Give a valid report to the supervisor."""
-    return msgspec.msgpack.encode(Status(values={"top": {"captured": seq}}))
+    return msgspec.msgpack.encode(Status(counters=msgspec.msgpack.encode(CameraCounters(captured=seq))))
 
 
 def damaged_header(header: bytes, rng: random.Random) -> bytes:

@@ -90,9 +90,9 @@ class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):
     std_pixel: tuple[float, float, float] | UnsetType = UNSET
     """Every pixel is divided by it after that."""
     family: str | UnsetType = UNSET
-    """Whose code it follows: `slim`, `timm` or `frozen-graph`."""
+    """Which family of networks it is of, as in a bundle."""
     norm: str | UnsetType = UNSET
-    """`folded`, `group` or `batch`."""
+    """What became of its normalisation, as in a bundle."""
     apply_sigmoid: bool | UnsetType = UNSET
     """Whether the likelihood is the sigmoid of what the head says, or that itself."""
     clip_scores: bool | UnsetType = UNSET

@@ -16,7 +16,7 @@ import pytest
 
 from posestream.inference.windows.crop_window import CropWindowSettings
 from posestream.inference.windows.framing import Framing, Region
-from posestream.stream.offline.analyze import Analyses, AnalyzeError, AnalyzeSettings, find_videos
+from posestream.stream.offline.analyze import Analyses, AnalysisResult, AnalyzeError, AnalyzeSettings, find_videos
 from posestream.stream.offline.partial_poses import PartialPoses
 from posestream.stream.offline.progress import Progress
 
@@ -35,13 +35,13 @@ def video(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def analyze(random_model: Path) -> Callable[..., dict[str, Any]]:
+def analyze(random_model: Path) -> Callable[..., AnalysisResult]:
     def run(
         *given: Path,
         work: Callable[[Analyses], None] = lambda _: None,
         show: Callable[[Progress], None] = lambda _: None,
         **options: Any,
-    ) -> dict[str, Any]:
+    ) -> AnalysisResult:
         def shown(progress: Progress) -> None:
             show(progress)
             work(analyses)

@@ -9,8 +9,8 @@ from posestream.stream.run.children import Child, turned_away
 from posestream.stream.run.dispatch import Dispatch
 from posestream.stream.wire.control import ControlLink, ControlServer, Finished, Status
 from posestream.stream.wire.counters import CameraCounters, PoseRecorderCounters, PoseRows
+from posestream.stream.wire.endpoints import local_endpoint
 from posestream.stream.wire.process import joining
-from posestream.stream.wire.sockets import local_endpoint
 
 from ...support.waiting import until
 

@@ -22,6 +22,7 @@ from posestream.stream.run.supervisor import (
     WrongUseError,
 )
 from posestream.stream.session.session_record import known
+from posestream.stream.session.summary_record import SummaryRecord
 from posestream.stream.session.verify import verify_session
 from posestream.stream.wire.counters import WorkProgress
 from posestream.stream.wire.jobs import Job, OwnJob
@@ -79,7 +80,7 @@ def made(rig: Callable[[str], Path], tmp_path: Path) -> Callable[..., tuple[Supe
     return make
 
 
-def sound(outcome: Outcome) -> dict[str, Any]:
+def sound(outcome: Outcome) -> SummaryRecord:
     assert outcome.summary.problems == []
     assert outcome.status == 0
     assert verify_session(outcome.folder)["problems"] == []

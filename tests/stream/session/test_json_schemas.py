@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import msgspec
@@ -101,4 +102,4 @@ def test_the_record_of_a_network_has_all_that_its_bundle_has() -> None:
 
 
 def test_every_cause_of_inference_is_one_of_the_table() -> None:
-    assert set(Cause.__args__) < set(SkipCause)
+    assert set(get_args(Cause)) < set(SkipCause)
