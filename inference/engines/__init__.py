@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from posestream.inference.engine import Engine, Precision
-from posestream.inference.engines.choice import ChosenEngine
+from posestream.inference.engines.choice import Candidate, ChosenEngine
 from posestream.inference.engines.guarded import GuardedEngine, engine_guard
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
+from posestream.stream.wire.plugins import Guard
 
 __all__ = ["ENTRY_POINTS", "EngineClass", "engine_class", "engine_names", "open_engine"]
 
@@ -30,7 +31,7 @@ class EngineClass(Protocol):
     raise; any other, even SystemExit, poses of another shape or type, and a call that does not return (10 s, or five
     times the longest so far, warming up included) end the run, with the engine's name. Poses that are not finite, or
     whose likelihood is not within 0 to 1, are neither published nor stored: a body part that is not seen gets a
-    likelihood near 0, not NaN.
+    likelihood near 0, not NaN. It may have a text `device`, for people: what it runs on.
     """
 
     def __call__(self, bundle: ModelBundle, precision: Precision, threads: int | None) -> Engine:
@@ -73,7 +74,8 @@ def open_engine(
     bundle
         The model.
     engine
-        Name of an engine. `auto`: TensorFlow where it sees a GPU, else OpenVINO, else TensorFlow.
+        Name of an engine. `auto`: TensorFlow where it sees a GPU; else ONNX Runtime or OpenVINO, whichever is faster,
+        where a package of ONNX Runtime for GPUs is installed; else OpenVINO; and TensorFlow where these can't run it.
     precision
         `auto`: bfloat16 where the processor or the GPU has it and it is faster on the frames that are prepared first,
         else float32. Which one it is shows once they were prepared.
@@ -93,41 +95,65 @@ def open_engine(
         The engine's class raised what it must not.
     """
     if engine != "auto":
-        return _open(bundle, engine, precision, threads, why="")
-    names, why = _suited()
+        return _open(bundle, [engine], precision, threads, why="")
+    choices, why = _suited()
     refused: list[str] = []
-    for name in names:
+    for names in choices:
         try:
-            return _open(bundle, name, precision, threads, why=refused[0] if refused else why)
+            return _open(bundle, names, precision, threads, why=refused[0] if refused else why)
         except ModelError as error:
-            refused.append(f"{name} cannot run it: {error}")
+            refused.append(f"{names[-1]} cannot run it: {error}")
     raise ModelError(" ".join(refused))
 
 
-def _open(bundle: ModelBundle, name: str, precision: Precision | str, threads: int | None, why: str) -> GuardedEngine:
-    made, guard = engine_class(name), engine_guard(name)
-    candidates = (_precision(precision),) if precision != "auto" else guard.call("candidates", made.candidates, bundle)
-    if not why and precision != "auto":
-        engine = guard.call("__init__", made, bundle, candidates[0], threads)
-    else:
-        engine = guard.call(
-            "__init__",
-            ChosenEngine,
-            bundle,
-            name,
-            lambda chosen: made(bundle, chosen, threads),
-            candidates,
-            threads,
-            why,
+def _open(
+    bundle: ModelBundle, names: Sequence[str], precision: Precision | str, threads: int | None, why: str
+) -> GuardedEngine:
+    """Open the fastest of some engines; the last one of them must be able to run the model."""
+    guards = {name: engine_guard(name) for name in names}
+    made: dict[str, EngineClass] = {}
+    candidates: list[Candidate] = []
+    for name in names:
+        try:
+            made[name] = engine_class(name)
+            candidates += _candidates(bundle, name, made[name], precision, guards[name])
+        except ModelError:
+            if name == names[-1]:
+                raise
+
+    def make(candidate: Candidate) -> Engine:
+        engine: Engine = guards[candidate.engine].call(
+            "__init__", made[candidate.engine], bundle, candidate.precision, threads
         )
-    return GuardedEngine(engine, bundle.spec.bodyparts, guard)
+        return engine
+
+    guard = guards[names[-1]] if len(names) == 1 else engine_guard("auto")
+    if not why and precision != "auto":
+        return GuardedEngine(make(candidates[-1]), bundle.spec.bodyparts, guard)
+    return GuardedEngine(ChosenEngine(bundle, make, candidates, threads, why), bundle.spec.bodyparts, guard)
 
 
-def _suited() -> tuple[list[str], str]:
-    """Names of our engines, what suits this machine first, and why."""
+def _candidates(
+    bundle: ModelBundle, name: str, made: EngineClass, precision: Precision | str, guard: Guard
+) -> list[Candidate]:
+    if precision != "auto":
+        return [Candidate(name, _precision(precision))]
+    return [Candidate(name, each) for each in guard.call("candidates", made.candidates, bundle)]
+
+
+def _suited() -> tuple[list[list[str]], str]:
+    """Names of our engines, what suits this machine first, and why; those together are timed against each other."""
     if gpus := _gpus():
-        return ["tensorflow", "openvino"], f"TensorFlow sees the GPU {gpus[0]}"
-    return ["openvino", "tensorflow"], "TensorFlow sees no GPU"
+        return [["tensorflow"], ["openvino"]], f"TensorFlow sees the GPU {gpus[0]}"
+    if _onnxruntime_on_gpu():
+        return [["onnxruntime", "openvino"], ["tensorflow"]], "ONNX Runtime has a GPU's provider"
+    return [["openvino"], ["tensorflow"]], "TensorFlow sees no GPU"
+
+
+def _onnxruntime_on_gpu() -> bool:
+    """Say whether a package of ONNX Runtime is installed that may reach a GPU; only then is it worth its import."""
+    packages = {"onnxruntime-gpu", "onnxruntime-directml"} | ({"onnxruntime"} if sys.platform == "darwin" else set())
+    return any(found.name.lower().replace("_", "-") in packages for found in distributions())
 
 
 def _gpus() -> tuple[str, ...]:

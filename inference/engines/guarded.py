@@ -61,6 +61,16 @@ class GuardedEngine:
         """As the engine's."""
         return self._engine.reason
 
+    @property
+    def device(self) -> str:
+        """What the engine runs on, for people, where it says so."""
+        return str(getattr(self._engine, "device", ""))
+
+    @property
+    def remark(self) -> str:
+        """One line for people: what it runs on, and why it is this engine in this precision."""
+        return "; ".join(part for part in (f"runs on {self.device}" if self.device else "", self.reason) if part)
+
     def prepare(self, height: int, width: int, pixel_format: PixelFormat, batch_sizes: Iterable[int]) -> None:
         """As the engine's; raises `PluginError` where it raises what it must not."""
         self.guard.call("prepare", self._engine.prepare, height, width, pixel_format, batch_sizes)

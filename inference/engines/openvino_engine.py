@@ -5,7 +5,6 @@ nothing (docs/decisions/0013), and copying in is overlapped by the pipeline's ow
 """
 
 import ctypes
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from posestream.inference.engine import Precision, Shape
 from posestream.inference.engines.int8 import read_int8
 from posestream.inference.engines.openvino_graph import fixed, import_openvino, read_graph
+from posestream.inference.engines.parts import run_parts
 from posestream.inference.engines.prepared import PreparedEngine
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
@@ -84,17 +84,15 @@ class OpenVinoEngine(PreparedEngine):
 
     def _infer(self, shape: Shape, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         requests = self._requests[shape]
-        frames = np.ascontiguousarray(frames)
-        poses = np.empty((len(frames), len(self.bodyparts), 3), dtype=np.float32)
-        for first, last, size in _parts(len(frames), sorted(requests)):
-            part = frames[first:last]
-            if len(part) < size:  # smaller than all that was prepared
-                part = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.uint8)])
-            request = requests[size]
+
+        def infer(part: NDArray[np.uint8]) -> NDArray[np.float32]:
+            request = requests[len(part)]
             request.set_input_tensor(self._ov.Tensor(_writeable(part), shared_memory=True))
             request.infer()
-            poses[first:last] = request.get_output_tensor().data[: last - first]
-        return poses
+            poses: NDArray[np.float32] = request.get_output_tensor().data
+            return poses
+
+        return run_parts(frames, requests, len(self.bodyparts), infer)
 
 
 def _refuse(bundle: ModelBundle) -> None:
@@ -108,16 +106,6 @@ def _refuse(bundle: ModelBundle) -> None:
             f"{bundle.spec.name} has group norm, which OpenVINO runs more slowly than TensorFlow. Choose the engine "
             "tensorflow, or auto."
         )
-
-
-def _parts(frames: int, sizes: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Cut a batch into parts of the sizes that were compiled, the largest first: first, last + 1, compiled size."""
-    first = 0
-    while first < frames:
-        size = max((size for size in sizes if size <= frames - first), default=sizes[0])
-        last = min(first + size, frames)
-        yield first, last, size
-        first = last
 
 
 def _writeable(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

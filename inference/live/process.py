@@ -110,7 +110,7 @@ class InferenceRole:
             model_sha256=bundle.digest(),
             engine=engine.name,
             precision=engine.precision,
-            engine_reason=engine.reason,
+            engine_reason=engine.remark,
             warm_up_s=round(warm_up_s, 2),
             expected=expected,
             cpus=tuple(cpus) if cpus is not None else None,

@@ -6,13 +6,15 @@ cameras will publish. A process of its own: an engine whose library crashes on t
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from posestream.inference.engine import Precision
-from posestream.inference.engines import engine_names, open_engine
+from posestream.inference.engines import engine_class, engine_names, open_engine
 from posestream.inference.engines.check import run_batches
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
@@ -36,6 +38,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     frames_per_second: float | None = None
     """One frame of 320x240 pixels at a time."""
+    device: str = ""
+    """What it runs on, where the engine says so."""
     chosen: str = ""
     """Why `auto` takes it; empty where it does not."""
     error: str = ""
@@ -57,24 +61,35 @@ class Trials(msgspec.Struct, frozen=True, kw_only=True):
 def try_engines(bundle: ModelBundle) -> list[Trial]:
     """Run a few frames of noise through each engine in each precision, and through what `auto` takes."""
     frames = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 1), dtype=np.uint8)
-    wanted = [(name, precision) for name in engine_names() for precision in PRECISIONS]
-    trials = []
-    for name, precision in [*wanted, ("auto", "auto")]:
-        try:
-            engine = open_engine(bundle, name, precision)
-            _, per_second = run_batches(engine, frames, "gray8", 1)
-        except ModelError as error:
-            trials.append(Trial(engine=name, precision=precision, error=str(error)))
-        else:
-            trials.append(
-                Trial(
-                    engine=engine.name,
-                    precision=engine.precision,
-                    frames_per_second=round(per_second, 2),
-                    chosen=engine.reason,
-                )
-            )
-    return trials
+    trials: list[Trial] = []
+    for name in engine_names():
+        for precision in dict.fromkeys((*PRECISIONS, *_worth_timing(bundle, name))):
+            trial = _try(bundle, name, precision, frames)
+            if not trial.error or trial.error not in {other.error for other in trials}:  # one that is not installed
+                trials.append(trial)
+    return [*trials, _try(bundle, "auto", "auto", frames)]
+
+
+def _worth_timing(bundle: ModelBundle, name: str) -> Sequence[Precision]:
+    try:
+        return engine_class(name).candidates(bundle)
+    except ModelError:
+        return ()
+
+
+def _try(bundle: ModelBundle, name: str, precision: str, frames: NDArray[np.uint8]) -> Trial:
+    try:
+        engine = open_engine(bundle, name, precision)
+        _, per_second = run_batches(engine, frames, "gray8", 1)
+    except ModelError as error:
+        return Trial(engine=name, precision=precision, error=str(error))
+    return Trial(
+        engine=engine.name,
+        precision=engine.precision,
+        frames_per_second=round(per_second, 2),
+        device=engine.device,
+        chosen=engine.reason,
+    )
 
 
 def try_job(bundle: ModelBundle, job: InferenceJob) -> MeasuredNetwork:

@@ -201,7 +201,8 @@ def _engines(rig: Rig | None, rig_folder: Path, streams: list[StreamInfo]) -> It
     if found["error"]:
         yield Finding("engine", "problem", found["error"])
     for trial in found["trials"]:
-        name = f"{trial['engine']} {trial['precision']}"
+        on = f" on {trial['device']}" if trial["device"] else ""
+        name = f"{trial['engine']} {trial['precision']}{on}"
         if trial["error"]:  # one that is not for this machine or model is nothing to mend, unless there is no other
             yield Finding("engine", "problem" if trial["engine"] == "auto" else "note", f"{name}: {trial['error']}")
             continue

@@ -75,7 +75,7 @@ def check_model(
         "model": bundle.spec.name,
         "engine": runs.name,
         "precision": runs.precision,
-        "engine_reason": runs.reason,
+        "engine_reason": runs.remark,
         "batch_size": batch_size,
         "rows": rows,
         "within_limits": all(row.get("within_limits", True) for row in rows),

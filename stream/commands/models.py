@@ -75,7 +75,9 @@ def model_info(source: Path, as_json: bool) -> None:
     "--frames", default=64, show_default=True, type=click.IntRange(min=1), help="Frames to run, without --against."
 )
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 512), help="Frames run together.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
+@click.option(
+    "--engine", default="auto", show_default=True, help="auto, openvino, onnxruntime, tensorflow, or a plugin's name."
+)
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),

@@ -55,7 +55,9 @@ __all__ = ["analyze"]
     help="Run on the whole frame every so many frames; 100 by default.",
 )
 @click.option("--overwrite", is_flag=True, help="Analyse videos again that have results.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino, tensorflow, or a plugin's name.")
+@click.option(
+    "--engine", default="auto", show_default=True, help="auto, openvino, onnxruntime, tensorflow, or a plugin's name."
+)
 @click.option(
     "--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS), help="Numbers to compute with."
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from posestream.inference.engine import Engine
+from posestream.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from posestream.inference.engines.openvino_engine import OpenVinoEngine
 from posestream.inference.engines.tensorflow_engine import TensorFlowEngine
 from posestream.inference.errors import ModelError
@@ -15,11 +16,17 @@ from posestream.inference.networks.network import build_network
 
 from ..support.waiting import until
 
-ENGINES: dict[str, type[Engine]] = {"tensorflow": TensorFlowEngine, "openvino": OpenVinoEngine}
+ENGINES: dict[str, type[Engine]] = {
+    "tensorflow": TensorFlowEngine,
+    "openvino": OpenVinoEngine,
+    "onnxruntime": OnnxRuntimeEngine,
+}
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
 def make(request: pytest.FixtureRequest) -> type[Engine]:
+    if request.param == "onnxruntime":
+        pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     return ENGINES[str(request.param)]
 
 

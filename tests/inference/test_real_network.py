@@ -39,8 +39,10 @@ def test_specification(model) -> None:
     assert model.spec.source.task == "apollo_implant"
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "openvino"])
+@pytest.mark.parametrize("name", ["tensorflow", "openvino", "onnxruntime"])
 def test_poses_are_those_of_deeplabcut(model, frames: np.ndarray, name: str) -> None:
+    if name == "onnxruntime":
+        pytest.importorskip(name, reason="ONNX Runtime is not installed")
     engine = open_engine(model, name, "float32")
     engine.prepare(480, 640, "rgb24", [4])
     poses = engine.run(frames)[:, 0]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ def test_other_engines_stay_near_float32(lmtracker_folder: Path, frames: np.ndar
     reference = TensorFlowEngine(bundle)
     engines = {("openvino", precision): 0.5 for precision in OpenVinoEngine.candidates(bundle)}
     engines |= {("tensorflow", "bfloat16"): 0.5, ("openvino", "float32"): 0.05}
+    if find_spec("onnxruntime"):
+        engines |= {("onnxruntime", "float32"): 0.05, ("onnxruntime", "float16"): 0.5}
     reference.prepare(240, 320, "gray8", [4])
     poses = np.concatenate([reference.run(grey[first : first + 4]) for first in (0, 4)])
     for (name, precision), limit in engines.items():
