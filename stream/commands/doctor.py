@@ -80,8 +80,8 @@ def examine(output: Path, rig: Rig | None, rig_folder: Path) -> Iterator[Finding
     yield from _cameras()
     streams: list[StreamInfo] = []
     if rig is not None:
-        yield from _rig_cameras(rig, rig_folder, streams)
-    yield from _busy()
+        yield from look_at_cameras(rig, rig_folder, streams)
+    yield from look_at_load()
     yield from _engines(rig, rig_folder, streams)
     yield from _buffers()
     yield from _disk(output)
@@ -103,7 +103,7 @@ def _system() -> Iterator[Finding]:
         yield Finding("system", "note", f"the processor's governor is {word}", advice)
 
 
-def _busy() -> Iterator[Finding]:
+def look_at_load() -> Iterator[Finding]:
     """Say where other programs would spoil what is timed next."""
     percent = psutil.cpu_percent(interval=BUSY_S)
     if percent > BUSY_PERCENT:
@@ -145,7 +145,7 @@ def _encoders(rig: Rig | None) -> Iterator[Finding]:
         yield Finding("encoder", "note", f"not on this machine: {', '.join(refused)}")
 
 
-def _rig_cameras(rig: Rig, rig_folder: Path, streams: list[StreamInfo]) -> Iterator[Finding]:
+def look_at_cameras(rig: Rig, rig_folder: Path, streams: list[StreamInfo]) -> Iterator[Finding]:
     """Open the cameras of the rig for a moment; what they will publish is added to `streams`."""
     try:
         check_cameras(rig)

@@ -7,7 +7,7 @@ the way, the next call resumes after the last complete row.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -15,17 +15,17 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from posestream.inference.formats.bundled import bundled_networks, find_model
 from posestream.inference.offline.video_batches import VideoBatches
 from posestream.stream.disk.links import refuse_link
 from posestream.stream.disk.lock import refuse_live, session_lock
 from posestream.stream.disk.tables import TableWriter, backfilled_columns, keypoint_cells
+from posestream.stream.offline.backfill_network import BackfillError, open_network
 from posestream.stream.offline.progress import Progress
 from posestream.stream.session.closing import close_camera, read_camera
 from posestream.stream.session.json_files import write_record
 from posestream.stream.session.manifest import Renewal
 from posestream.stream.session.reader import SESSION_FILE, SUMMARY_FILE, load_session, read_summary
-from posestream.stream.session.session_record import BackfillRecord, InferenceRecord, RigInference, SessionRecord, known
+from posestream.stream.session.session_record import BackfillRecord, SessionRecord, known
 from posestream.stream.session.summary_record import CameraSummary
 from posestream.stream.session.table_checks import check_tables
 from posestream.stream.session.tables import number_runs, read_backfilled
@@ -35,17 +35,11 @@ from posestream.stream.wire.messages import StreamInfo
 if TYPE_CHECKING:
     from posestream.inference.engine import Engine
 
-from posestream.stream.wire.errors import InputError
-
 __all__ = ["Backfill", "BackfillError", "BackfillResult"]
 
 SYNC_S = 1.0
 NAMED_RUNS = 5
 """Stretches of frames that are named where frames can't be decoded."""
-
-
-class BackfillError(InputError):
-    """What was asked for can't be done, and nothing was changed; the text is for people."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,64 +237,15 @@ class Backfill:
             wanted=tables.without_pose,
         )
 
-    # The network: the one that gave the live poses, unless somebody says otherwise.
-
     def _engine(self, session: SessionRecord) -> tuple["Engine", SessionRecord]:
         """Open the engine; gives the session's record with it, which is written as that of a running backfill."""
-        from posestream.inference.engines import open_engine
-        from posestream.inference.errors import ModelError
-        from posestream.inference.formats.models import load_model
-
-        inference, rig = session.inference, session.rig.inference
-        if inference is None or rig is None:
-            raise BackfillError(f"{self._folder} was recorded without a network")
-        path = self._model or _recorded_model(inference, rig)
-        try:
-            bundle = load_model(path)
-            digest, spec = bundle.digest(), bundle.spec
-            self._check_model(session, inference, path, digest, spec.bodyparts)
-            engine = open_engine(bundle, *_engine_of(inference, rig, digest))
-        except ModelError as error:
-            raise BackfillError(str(error)) from error
-        session = _with_backfill(
-            session,
-            state="running",
-            model=spec.name,
-            model_path=str(path.absolute()),
-            model_sha256=digest,
-            engine=engine.name,
-            precision=engine.precision,
-        )
+        begun = [name for name in self._names(session) if read_backfilled(self._folder / name) is not None]
+        engine, network = open_network(self._folder, session, self._model, begun)
+        check_tables(self._folder, session)
+        session = _with_backfill(session, state="running", precision=engine.precision, **asdict(network))
         self._begin()
         write_record(self._folder / SESSION_FILE, session)
         return engine, session
-
-    def _check_model(
-        self,
-        session: SessionRecord,
-        inference: InferenceRecord,
-        path: Path,
-        digest: str,
-        bodyparts: tuple[str, ...],
-    ) -> None:
-        if self._model is None and known(inference.model_sha256, digest) != digest:
-            raise BackfillError(
-                f"{path} is not the network that it was when the session was recorded; "
-                f"to backfill with it all the same, name it: --model {path}"
-            )
-        if bodyparts != inference.model.bodyparts:
-            raise BackfillError(
-                f"{path} finds {', '.join(bodyparts)}; the session's poses are of "
-                f"{', '.join(inference.model.bodyparts)}"
-            )
-        begun = [name for name in self._names(session) if read_backfilled(self._folder / name) is not None]
-        before = known(session.backfill, None)
-        if begun and before is not None and known(before.model_sha256, digest) != digest:
-            raise BackfillError(
-                f"{path} is not the network that {begun[0]}/backfilled.csv was begun with "
-                f"({known(before.model_path, None)}); go on with that one, or remove backfilled.csv to begin again"
-            )
-        check_tables(self._folder, session)
 
     # The work.
 
@@ -370,28 +315,6 @@ def _with_backfill(session: SessionRecord, **changes: object) -> SessionRecord:
     """Change what the session's record says of its backfill."""
     before = known(session.backfill, BackfillRecord(state="running"))
     return replace(session, backfill=replace(before, **changes))
-
-
-def _engine_of(inference: InferenceRecord, rig: RigInference, digest: str) -> tuple[str, str]:
-    """Engine and precision: the session's own for its network; for another one what its rig asked for."""
-    if known(inference.model_sha256, digest) == digest:
-        return known(inference.engine, "auto"), known(inference.precision, "auto")
-    return rig.engine, rig.precision
-
-
-def _recorded_model(inference: InferenceRecord, rig: RigInference) -> Path:
-    if rig.model in bundled_networks():
-        return find_model(rig.model)
-    written = inference.model_path or rig.model
-    # On Windows, to look at a path on another machine is to log on there.
-    if written.startswith(("//", "\\\\")):
-        raise BackfillError(f"the session's model {written} is on another machine; name one with --model")
-    path = Path(written)
-    if not path.is_absolute():
-        raise BackfillError(f"session.json does not say in which folder its model {path} is; name it with --model")
-    if not path.exists() and not path.with_name(f"{path.name}.index").exists():
-        raise BackfillError(f"the session's model {path} is not here; name it with --model")
-    return path
 
 
 def _close(session: SessionRecord, camera: _Camera) -> ClosedCamera:

@@ -231,13 +231,13 @@ def print_summary(summary: SummaryRecord) -> None:
     for name, camera in summary.cameras.items():
         console.print(f"camera {name}", style="bold", markup=False)
         for title, text in _camera_rows(camera):
-            console.print(_row(title, text, width), markup=False)
+            console.print(summary_row(title, text, width), markup=False)
     for problem in summary.problems:
         console.print(wrap(f"problem: {problem}", width), style="bold red", markup=False)
     console.print(f"session: {known(summary.folder, '')}", markup=False)
 
 
-def _row(title: str, text: str, width: int | None) -> str:
+def summary_row(title: str, text: str, width: int | None) -> str:
     """Give a row of two columns, the second broken between words where the terminal is narrow."""
     if width is not None and width < NARROW:
         return wrap(f"  {title}\n{text}", width, 4)

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from posestream.stream.disk.tables import FRAME_COLUMNS, PACKET_COLUMNS
+from posestream.stream.session.check_frames import check_device_ids, rows_in_device_order
 from posestream.stream.session.lost import lost_frames
 from posestream.stream.session.pose_states import write_pose_states
 from posestream.stream.session.reconcile import reconcile_camera
 from posestream.stream.session.tables import read_frames
-from posestream.stream.session.verify import _device_ids, _in_order, verify_session
+from posestream.stream.session.verify import verify_session
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -162,14 +163,14 @@ def table(*rows: tuple[int | None, str, str]) -> pd.DataFrame:
 )
 def test_a_late_frame_stands_for_its_number_and_for_no_other(rows, sound) -> None:
     frames = table(*((device_id, note, "recorded") for device_id, note in rows))
-    assert (list(_device_ids(frames)) == []) == sound
+    assert (list(check_device_ids(frames)) == []) == sound
 
 
 def test_sessions_with_two_rows_of_a_late_frame_are_read(tmp_path: Path) -> None:
     rows = [(119, "", "recorded"), (120, "", "lost-camera"), (121, "", "recorded"), (120, LATE, "recorded")]
     frames = table(*rows, (122, "", "recorded"))
-    assert list(_device_ids(frames)) == []
-    assert _in_order(frames).tolist() == [0, 1, 2, 4]
+    assert list(check_device_ids(frames)) == []
+    assert rows_in_device_order(frames).tolist() == [0, 1, 2, 4]
 
 
 def test_the_longest_gap_reaches_to_the_end_of_what_was_delivered() -> None:
@@ -194,4 +195,4 @@ def test_what_a_row_said_of_its_frame_stays_when_the_frame_is_not_in_the_video(t
     table = read_frames(tmp_path)
     assert table["state"].tolist() == ["interrupted"] * 4
     assert LATE in table["note"][2]
-    assert list(_device_ids(table)) == []
+    assert list(check_device_ids(table)) == []

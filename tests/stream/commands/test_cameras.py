@@ -96,18 +96,18 @@ def test_the_doctor_without_a_rig_names_a_network_and_versions_that_people_know(
 
 
 def test_the_doctor_tells_a_wrong_key_of_a_camera(rig) -> None:
-    from posestream.stream.commands.doctor import _rig_cameras
+    from posestream.stream.commands.doctor import look_at_cameras
 
     streams: list[Any] = []
     wrong = load_rig(rig(RIG.replace("width", "widht")))
-    (finding,) = _rig_cameras(wrong, Path(), streams)
+    (finding,) = look_at_cameras(wrong, Path(), streams)
     assert finding.level == "problem"
     assert 'cameras.arena.widht: unknown key (did you mean "width"?)' in finding.text
     assert streams == []
 
 
 def test_the_doctor_notices_that_others_use_the_processor() -> None:
-    from posestream.stream.commands.doctor import _busy
+    from posestream.stream.commands.doctor import look_at_load
 
     # Cameras' libraries may have made this process a real-time one; what spins must not be one, nor spin for ever.
     spins = """
@@ -121,7 +121,7 @@ while time.monotonic() < end:
     spin = [sys.executable, "-c", spins]
     others = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
     try:
-        (finding,) = _busy()
+        (finding,) = look_at_load()
     finally:
         for other in others:
             other.kill()

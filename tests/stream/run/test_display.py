@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 
 from posestream.stream.offline.progress import Progress
-from posestream.stream.run.display import TerminalDisplay, _row, progress_parts, status_lines
+from posestream.stream.run.display import TerminalDisplay, progress_parts, status_lines, summary_row
 from posestream.stream.run.fitting import Part, fit_line, wrap
 from posestream.stream.run.outcome import RunView
 from posestream.stream.wire.counters import CameraCounters, InferenceCounters, StreamCounters, WorkProgress
@@ -83,7 +83,7 @@ def test_progress_counts_the_whole() -> None:
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_a_row_breaks_between_words_alone(width: int) -> None:
     text = "RMSE 1.3 px, median 1.0 px (snout 1.1, leftear 1.7, rightear 1.4), mean likelihood 0.99"
-    lines = _row("error to the truth", text, width).splitlines()
+    lines = summary_row("error to the truth", text, width).splitlines()
     assert max(map(len, lines)) < width
     assert " ".join(" ".join(lines).split()) == f"error to the truth {text}"
 

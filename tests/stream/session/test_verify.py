@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posestream.stream.session.check_frames import check_device_ids
 from posestream.stream.session.closing import close_camera, read_camera
 from posestream.stream.session.reader import NoSessionError, load_session
 from posestream.stream.session.recover import recover_session
-from posestream.stream.session.verify import _device_ids, verify_session
+from posestream.stream.session.verify import verify_session
 from posestream.stream.session.video_times import decode_video
 
 from ..conftest import BODYPARTS, children_of, wait_for_processes
@@ -310,9 +311,9 @@ def test_whatever_a_device_numbers_the_rows_are_proved_and_a_missing_row_is_foun
     lost = [place for place, row in enumerate(rows) if row[2] == "lost-camera"]
     types = {"device_id": "Int64", "note": "string", "state": "string"}
     frames = pd.DataFrame(rows, columns=list(types)).astype(types)
-    assert list(_device_ids(frames)) == []
+    assert list(check_device_ids(frames)) == []
     if lost:
-        assert list(_device_ids(frames.drop(index=lost[0]).reset_index(drop=True)))
+        assert list(check_device_ids(frames.drop(index=lost[0]).reset_index(drop=True)))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
