@@ -11,6 +11,8 @@ import pytest
 from posestream.inference.networks.decoder import decode_numpy, sigmoid
 from posestream.inference.networks.network import build_network
 
+from ...support.networks import random_network
+
 MEAN = np.array([120.0, 110.0, 100.0], np.float32)
 SIZES = [(64, 96), (33, 50), (47, 48), (115, 161), (112, 160), (17, 16)]
 
@@ -109,19 +111,26 @@ def test_it_runs_on_jax(bundle, pose_network, rng, tmp_path) -> None:
     if find_spec("jax") is None:
         pytest.skip("jax is not installed")
     frames = frames_of(rng, 33, 50)
+    networks = {"bundle": pose_network}
     bundle.save(tmp_path / "bundle")
+    for net_type in ("student_small", "leap"):
+        small = random_network(net_type)
+        small.save(tmp_path / net_type)
+        networks[net_type] = build_network(small, pixel_format="rgb24")
     np.save(tmp_path / "frames.npy", frames)
     program = (
         "import sys, numpy as np; from pathlib import Path; folder = Path(sys.argv[1])\n"
         "from posestream.inference.formats.models import load_model\n"
         "from posestream.inference.networks.network import build_network\n"
         "import keras; assert keras.backend.backend() == 'jax'\n"
-        "network = build_network(load_model(folder / 'bundle'), pixel_format='rgb24')\n"
-        "np.save(folder / 'poses.npy', np.asarray(network(np.load(folder / 'frames.npy'))))\n"
+        "for name in sys.argv[2:]:\n"
+        "    network = build_network(load_model(folder / name), pixel_format='rgb24')\n"
+        "    np.save(folder / f'{name}.npy', np.asarray(network(np.load(folder / 'frames.npy'))))\n"
     )
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=True, timeout=100)
-    np.testing.assert_allclose(np.load(tmp_path / "poses.npy"), pose_network(frames), atol=0.01)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path), *networks], env=environment, check=True, timeout=100)
+    for name, network in networks.items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), network(frames), atol=0.01, err_msg=name)
 
 
 def test_no_location_refinement_no_head(bundle, rng) -> None:

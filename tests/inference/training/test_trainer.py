@@ -13,6 +13,8 @@ from posestream.inference.training.progress import LOG_FILE
 from posestream.inference.training.start import start_bundle
 from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer, learning_rate
 
+from ...support.networks import random_network
+
 PLAN = TrainingPlan(
     steps=8,
     warm_up_steps=2,
@@ -77,6 +79,20 @@ def test_loss_falls_and_a_resumed_training_ends_the_same(tmp_path, bundle, openf
     (folder / CHECKPOINT_FILE).write_bytes(b"x" * 100)
     with pytest.raises(ModelError, match="not a checkpoint"):
         Trainer(start, PLAN, folder, frames=labels.frames[:2]).resume()
+
+
+@pytest.mark.parametrize("net_type", ["student_small", "leap"])
+def test_small_networks_are_trained_too(tmp_path, project, net_type: str) -> None:
+    labels = read_labels(project)
+    start = start_bundle(random_network(net_type), labels.bodyparts, name="small")
+    told: list[Progress] = []
+    trainer = Trainer(start, PLAN, tmp_path / "training", frames=labels.frames, held_back=labels.frames[:1])
+    trainer.run(told.append)
+    assert told[1].loss < told[0].loss
+    trained = trainer.bundle()
+    trained.save(tmp_path / "bundle")
+    assert (trained.spec.net_type, len(trained.weights)) == (net_type, len(start.weights))
+    assert any((trained.weights[name] != start.weights[name]).any() for name in start.weights)
 
 
 def test_learning_rate_rises_and_falls() -> None:
