@@ -17,6 +17,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -256,8 +257,13 @@ class ModelBundle:
     def digest(self) -> str:
         """SHA-256 of all that a pose depends on: the weights and how pictures and maps are read, not names or origin.
 
-        So it is the same for a train folder, wherever it lies, and for the float32 bundle that was made of it.
+        So it is the same for a train folder, wherever it lies, and for the float32 bundle that was made of it. It is
+        taken once: what is in a bundle stays as it is.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         free = {"name", "skeleton", "scorer", "source"}
         spec = {name: value for name, value in msgspec.to_builtins(self.spec).items() if name not in free}
         digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
