@@ -17,6 +17,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from posestream.stream.wire.sensor import SensorPatch
+from posestream.stream.wire.settings import MAX_PATCHES
 
 __all__ = [
     "CHANNELS",
@@ -52,8 +53,6 @@ PROTOCOL_VERSION = 1
 MAX_HEADER_BYTES = 65_536
 MAX_TOPIC_BYTES = 80
 MAX_PARTS = 4
-MAX_PATCHES = 16
-"""Parts of a frame that lie on the sensor each in its own way."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,48}$")]
 """Name of a camera or of another source: letters, digits, `-` and `_`."""

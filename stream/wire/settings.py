@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from posestream.stream.wire.messages import MAX_PATCHES
-
 __all__ = [
+    "MAX_PATCHES",
     "Container",
     "Cores",
     "CropWindowSettings",
@@ -42,7 +41,8 @@ Flip = Literal["none", "horizontal", "vertical", "both"]
 Rotation = Literal[0, 90, 180, 270]
 """Degrees clockwise; after the flip, where there are both."""
 
-
+MAX_PATCHES = 16
+"""Parts of a frame that lie on the sensor each in its own way."""
 SIDE_STEP_PX, LEAST_SIDE_PX = 32, 64
 
 
