@@ -5,7 +5,7 @@ from typing import get_args
 
 import click
 
-from posestream.stream.wire.settings import PrecisionChoice
+from posestream.stream.wire.choices import PrecisionChoice
 
 __all__ = ["PRECISIONS", "debugging", "named_model", "plain"]
 

@@ -4,10 +4,12 @@ Each setting is defined here once, with its default and what it may be. The rig 
 (`posestream.stream.tables`), and jobs carry them (`posestream.stream.wire.jobs`).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+from posestream.stream.wire.choices import Container, Flip, Join, Mode, Precision, PrecisionChoice, Rotation
 
 __all__ = [
     "MAX_PATCHES",
@@ -28,19 +30,8 @@ __all__ = [
     "ViewSettings",
 ]
 
-Container = Literal["mp4", "mkv"]
-Join = Literal["vertical", "horizontal"]
-Mode = Literal["freshest", "every-frame"]
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
-"""Numbers that a network computes with."""
-PrecisionChoice = Literal["auto", Precision]
 Cores = Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)]
 """Numbers of processor cores."""
-Flip = Literal["none", "horizontal", "vertical", "both"]
-"""`horizontal` changes left and right, `vertical` top and bottom."""
-Rotation = Literal[0, 90, 180, 270]
-"""Degrees clockwise; after the flip, where there are both."""
-
 MAX_PATCHES = 16
 """Parts of a frame that lie on the sensor each in its own way."""
 SIDE_STEP_PX, LEAST_SIDE_PX = 32, 64
