@@ -97,7 +97,6 @@ def train(project: Path, output: Path, as_json: bool, **options: Any) -> None:
         learning_rate=options.pop("learning_rate"),
         warm_up_steps=min(100, steps // 10),
         locref_weight=options.pop("locref_weight"),
-        synthetic_share=options.pop("arena_share"),
         precision="mixed_bfloat16" if options.pop("precision") == "bfloat16" else "float32",
         seed=options.pop("seed"),
         evaluate_steps=options.pop("evaluate_every"),
