@@ -23,7 +23,7 @@ COMMANDS = {
     "models": ("model",),
     "run": ("demo", "join", "run", "subscribe"),
     "sessions": ("backfill", "recover", "verify"),
-    "training": ("train",),
+    "training": ("distil", "train"),
     "videos": ("analyze",),
 }
 """Modules of `posestream.stream.commands`, and the commands that each has: functions of the same names."""

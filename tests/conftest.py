@@ -35,6 +35,7 @@ LONGEST = (
     "stream/offline/test_analyze.py",
     "stream/test_clip.py",
     "inference/training/test_trainer.py",
+    "stream/commands/test_distil.py",
 )
 """Files that take longest. They begin first, so that the processes that share the files end at about the same time."""
 MORE_THAN_CORES = 1

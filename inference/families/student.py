@@ -1,8 +1,10 @@
 """The student: a small network that learns from a lab's large one.
 
-A ResNet-18 (He et al. 2016) of less width at output stride 16, that sees in grey: an eighth of the arithmetic of
-DeepLabCut's ResNet-50. Dense convolutions of 3 x 3 with 32 channels and more are what processors and int8 are good at;
-depthwise ones (MobileNets) have less arithmetic and take longer.
+A ResNet-18 (He et al. 2016) of half the width at output stride 16, that sees in grey: an eighth of the arithmetic of
+DeepLabCut's ResNet-50, or an eleventh without its last unit.
+
+Dense convolutions of 3 x 3 with 32 channels and more are what processors and int8 are good at; depthwise ones
+(MobileNets) have less arithmetic and take longer.
 """
 
 from collections.abc import Mapping
@@ -14,9 +16,10 @@ __all__ = ["Student"]
 
 Net = TypeVar("Net")
 
-WIDTHS = {"student_small": 32, "student_medium": 48}
+UNITS = {"student_small": (2, 2, 2, 1), "student_medium": (2, 2, 2, 2)}
+"""Units of each block. The second one of block 4 has three in ten of all multiply-adds, and four in ten weights."""
+WIDTH = 32
 """Channels of the first block; each further block has twice as many."""
-BLOCKS, UNITS = 4, 2
 LAST_STRIDED = 3
 """Blocks 2 and 3 halve the picture; block 4 keeps it."""
 
@@ -26,20 +29,19 @@ class Student:
 
     name = "student"
     title = "student"
-    strides: Mapping[str, int] = dict.fromkeys(WIDTHS, 8)
+    strides: Mapping[str, int] = dict.fromkeys(UNITS, 8)
     norms: tuple[str, ...] = ("folded",)
     channels = 1
 
     def maps(self, layers: Layers[Net], pixels: Net, net_type: str, heads: Mapping[str, int]) -> list[Net]:
         """See `Family.maps`."""
-        width = WIDTHS[net_type]
-        net = layers.conv(pixels, "conv1", width, 7, strides=2)
+        net = layers.conv(pixels, "conv1", WIDTH, 7, strides=2)
         net = layers.max_pool(net, "pool1", 3, same=False)
-        for block in range(1, BLOCKS + 1):
-            for unit in range(1, UNITS + 1):
+        for block, units in enumerate(UNITS[net_type], start=1):
+            for unit in range(1, units + 1):
                 strides = 2 if unit == 1 and 1 < block <= LAST_STRIDED else 1
                 widens = unit == 1 and block > 1
-                net = _unit(layers, net, f"block{block}/unit_{unit}", width * 2 ** (block - 1), strides, widens)
+                net = _unit(layers, net, f"block{block}/unit_{unit}", WIDTH * 2 ** (block - 1), strides, widens)
         return [layers.head(net, name, filters, crop=True) for name, filters in heads.items()]
 
 

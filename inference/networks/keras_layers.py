@@ -5,6 +5,7 @@ from typing import Any
 from keras import layers
 
 from posestream.inference.families.layers import GROUP_NORM_EPSILON, GROUPS
+from posestream.inference.formats.batch_norm import EPSILON
 
 __all__ = ["KerasLayers"]
 
@@ -20,13 +21,13 @@ class KerasLayers:
     Parameters
     ----------
     norm
-        `folded` or `group`.
+        `folded`, `group`, or `batch`: batch norm that is yet to be folded, for the trainer.
     precision
-        Keras's dtype policy of all but norms and heads.
+        Keras's dtype policy of all but group norms and heads.
     """
 
     def __init__(self, norm: str, precision: str) -> None:
-        self._grouped, self._precision = norm == "group", precision
+        self._norm, self._precision = "" if norm == "folded" else norm, precision
 
     def begin(self, pixels: Any) -> Any:
         """Bring normalised pixels, float32, to the precision."""
@@ -44,13 +45,13 @@ class KerasLayers:
             strides=strides,
             padding="same" if strides == 1 else "valid",
             dilation_rate=dilation,
-            activation="relu" if relu and not self._grouped else None,
-            use_bias=not self._grouped,
+            activation="relu" if relu and not self._norm else None,
+            use_bias=not self._norm,
             kernel_initializer=UNDRAWN,
             dtype=self._precision,
             name=_dotted(name),
         )(net)
-        return self._normalised(net, name, relu) if self._grouped else net
+        return self._normalised(net, name, relu) if self._norm else net
 
     def deconv(self, net: Any, name: str, filters: int, *, crop: bool, relu: bool = True) -> Any:
         """See `Layers.deconv`."""
@@ -59,13 +60,13 @@ class KerasLayers:
             3,
             strides=2,
             padding="same" if crop else "valid",
-            activation="relu" if relu and not self._grouped else None,
-            use_bias=not self._grouped,
+            activation="relu" if relu and not self._norm else None,
+            use_bias=not self._norm,
             kernel_initializer=UNDRAWN,
             dtype=self._precision,
             name=_dotted(name),
         )(net)
-        return self._normalised(net, name, relu) if self._grouped else net
+        return self._normalised(net, name, relu) if self._norm else net
 
     def head(self, net: Any, name: str, filters: int, *, crop: bool) -> Any:
         """See `Layers.head`."""
@@ -94,7 +95,14 @@ class KerasLayers:
     def _normalised(self, net: Any, name: str, relu: bool) -> Any:
         from posestream.inference.networks.group_norm import GroupNorm
 
-        norm = GroupNorm(GROUPS, epsilon=GROUP_NORM_EPSILON, dtype="float32", name=f"{_dotted(name)}.norm")
+        norm: Any
+        if self._norm == "group":
+            norm = GroupNorm(GROUPS, epsilon=GROUP_NORM_EPSILON, dtype="float32", name=f"{_dotted(name)}.norm")
+        else:
+            # its statistics follow soon, as the trainer averages them once more
+            norm = layers.BatchNormalization(
+                momentum=0.9, epsilon=EPSILON, dtype=self._precision, name=f"{_dotted(name)}.norm"
+            )
         activation = "relu" if relu else "linear"
         return layers.Activation(activation, dtype=self._precision, name=f"{_dotted(name)}.out")(norm(net))
 

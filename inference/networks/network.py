@@ -13,6 +13,7 @@ from typing import Any, Literal
 from posestream.inference.errors import ModelError
 from posestream.inference.families import FAMILIES, head_channels
 from posestream.inference.families.layers import LUMA
+from posestream.inference.formats.batch_norm import unfold_all
 from posestream.inference.formats.bundle import ModelBundle, ModelSpec
 from posestream.inference.formats.graph_file import heads, parse_graph
 from posestream.inference.networks.decoder import decode_graph
@@ -34,6 +35,7 @@ def build_network(
     decode: bool = True,
     height: int | None = None,
     width: int | None = None,
+    batch_norm: bool = False,
 ) -> Any:
     """Build the network with its weights.
 
@@ -50,6 +52,8 @@ def build_network(
         Whether poses or maps come out.
     height, width
         Of the frames in pixels; None leaves them open, and every frame size then runs through the same network.
+    batch_norm
+        Whether a folded batch norm is unfolded (see `unfold_all`), so that it can be trained.
 
     Returns
     -------
@@ -67,14 +71,18 @@ def build_network(
     spec = bundle.spec
     frames = keras.Input((height, width, CHANNELS[pixel_format]), dtype="uint8", name="frames")
     pixels = _normalised(spec, frames, pixel_format)
-    maps = _frozen_maps(bundle, precision, pixels) if bundle.graph else _family_maps(bundle, precision, pixels)
+    if bundle.graph:
+        maps = _frozen_maps(bundle, precision, pixels)
+    else:
+        maps = _family_maps(bundle, precision, pixels, "batch" if batch_norm else spec.norm)
+    weights = unfold_all(bundle.weights) if batch_norm else bundle.weights
     outputs = decode_maps(spec, maps) if decode else maps
     model = keras.Model(frames, outputs, name=f"posestream_{re.sub(r'[^a-z0-9]', '_', spec.net_type)}")
     model.trainable = False
     for layer in model.layers:
         if layer.weights:
             name = layer.name.removesuffix(".norm").replace(".", "/")
-            layer.set_weights([bundle.weights[f"{name}/{weight.name}"] for weight in layer.weights])
+            layer.set_weights([weights[f"{name}/{weight.name}"] for weight in layer.weights])
     return model
 
 
@@ -123,12 +131,12 @@ def _normalised(spec: ModelSpec, frames: Any, pixel_format: PixelFormat) -> Any:
     return pixels / np.asarray(spec.std_pixel[:channels], np.float32)
 
 
-def _family_maps(bundle: ModelBundle, precision: Policy, pixels: Any) -> list[Any]:
+def _family_maps(bundle: ModelBundle, precision: Policy, pixels: Any, norm: str) -> list[Any]:
     """Build the network that the model's family describes."""
     from posestream.inference.networks.keras_layers import KerasLayers
 
     spec = bundle.spec
-    layers = KerasLayers(spec.norm, precision)
+    layers = KerasLayers(norm, precision)
     channels = head_channels(spec.bodyparts, location_refinement=spec.location_refinement)
     return FAMILIES[spec.family].maps(layers, layers.begin(pixels), spec.net_type, channels)
 

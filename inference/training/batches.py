@@ -17,7 +17,7 @@ from posestream.inference.training.labels import LabelledFrame
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.targets import disc_radius, draw_targets
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "Pool"]
 
 LARGE_CROP_PX, SMALL_CROP_PX = 192, 128
 SMALL_BELOW = 0.5
@@ -26,6 +26,15 @@ AHEAD = 4
 """Batches that are made before they are asked for; the thread waits when so many are there."""
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Frames of one kind."""
+
+    frames: Sequence[LabelledFrame]
+    share: float
+    """Of the crops, 0 to 1; the last pool gets what the others leave."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +58,13 @@ class Batches:
         Of the network that is trained.
     plan
         Scales, cost of a step, seed.
-    frames
-        Labelled frames, at least one.
-    synthetic
-        Frames of a simulation, or none.
+    pools
+        Frames to cut crops out of, at least one.
     """
 
-    def __init__(
-        self, spec: ModelSpec, plan: TrainingPlan, frames: Sequence[LabelledFrame], synthetic: Sequence[LabelledFrame]
-    ) -> None:
+    def __init__(self, spec: ModelSpec, plan: TrainingPlan, pools: Sequence[Pool]) -> None:
         self._spec, self._plan = spec, plan
-        self._frames, self._synthetic = frames, synthetic
+        self._pools = [pool for pool in pools if pool.frames]
         self._mirror = mirrored_order(spec.bodyparts) if plan.mirror else None
 
     def make(self, step: int) -> Batch:
@@ -76,16 +81,26 @@ class Batches:
         keypoints = np.empty((count, len(spec.bodyparts), 2))
         known = np.empty((count, len(spec.bodyparts)), np.float32)
         for number, scale in enumerate(scales):
-            pool = self._synthetic if self._synthetic and rng.random() < plan.synthetic_share else self._frames
-            frame = pool[int(rng.integers(len(pool)))]
+            frames = self._choose(rng)
+            frame = frames[int(rng.integers(len(frames)))]
             crop = cut_out(frame, rng, scale=float(scale), size=size, mirror=self._mirror)
             pixels[number] = change_looks(crop.pixels, rng)
             keypoints[number], known[number] = crop.keypoints, frame.known
-        radius = np.array([disc_radius(float(scale)) for scale in scales])
+        radius = np.array([disc_radius(float(scale), plan.disc_px) for scale in scales])
         targets = draw_targets(
             keypoints, radius, *map_size(spec, size, size), stride=float(spec.stride), locref_stdev=spec.locref_stdev
         )
         return Batch(pixels, *targets, known)
+
+    def _choose(self, rng: np.random.Generator) -> Sequence[LabelledFrame]:
+        """Choose a pool by its share."""
+        if len(self._pools) > 1:
+            drawn = rng.random()
+            for pool in self._pools[:-1]:
+                if drawn < pool.share:
+                    return pool.frames
+                drawn -= pool.share
+        return self._pools[-1].frames
 
     @contextmanager
     def ahead(self, first: int, last: int) -> Iterator[Iterator[Batch]]:

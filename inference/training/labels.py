@@ -23,7 +23,7 @@ from posestream.inference.errors import ModelError
 from posestream.inference.formats.hdf_tables import read_hdf_table
 from posestream.inference.formats.project_files import PROJECT_FILE, load_yaml
 
-__all__ = ["LabelledFrame", "Labels", "read_labels", "read_picture", "split_frames"]
+__all__ = ["LabelledFrame", "Labels", "labels_for", "read_labels", "read_picture", "split_frames"]
 
 HEADER = ("scorer", "bodyparts", "coords")
 PICTURES_KEPT = 128
@@ -88,6 +88,38 @@ def read_labels(project: Path) -> Labels:
     if not frames:
         raise ModelError(f"{project} has no labels (labeled-data/VIDEO/CollectedData_SCORER.csv or .h5).")
     return Labels(bodyparts, frames)
+
+
+def labels_for(bodyparts: Sequence[str], labels: Labels, network: str) -> list[LabelledFrame]:
+    """Give labels in the order of a network's body parts; those that the labels lack are unknown.
+
+    Parameters
+    ----------
+    bodyparts
+        The network's.
+    labels
+        The labels.
+    network
+        Its name, for people.
+
+    Raises
+    ------
+    ModelError
+        The labels have body parts that the network has not.
+    """
+    strangers = [part for part in labels.bodyparts if part not in bodyparts]
+    if strangers:
+        raise ModelError(
+            f"The labels have {', '.join(strangers)}, but {network} finds {', '.join(bodyparts)}. Name the project "
+            "that it was trained on, or leave the labels out."
+        )
+    places = [bodyparts.index(part) for part in labels.bodyparts]
+    frames = []
+    for frame in labels.frames:
+        keypoints, known = np.full((len(bodyparts), 2), np.nan), np.zeros(len(bodyparts), np.bool_)
+        keypoints[places], known[places] = frame.keypoints, frame.known
+        frames.append(LabelledFrame(frame.name, frame.read, keypoints, known))
+    return frames
 
 
 def split_frames(

@@ -1,19 +1,24 @@
-"""The network that a training starts from: a trained one's ResNet, with heads for the body parts of the labels."""
+"""The network that a training starts from: a trained one with heads for the labels' body parts, or a new student."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from posestream.inference.errors import ModelError
-from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec
+from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
 
-__all__ = ["start_bundle"]
+__all__ = ["StudentSize", "start_bundle", "student_bundle"]
+
+StudentSize = Literal["small", "medium"]
 
 RARE = -4.0
 """Bias of a new body part: at first every cell says that it is not there, as nearly all should."""
 NEW_KERNEL_DEVIATION = 0.005
+GREY_MEAN, GREY_DEVIATION = 128.0, 64.0
+"""Of pictures, about; batch norm does the rest."""
 
 
 def start_bundle(
@@ -73,4 +78,51 @@ def start_bundle(
                 kernel[:, :, target] = known.weights[f"{head}/kernel"][:, :, origin]
                 biases[target] = known.weights[f"{head}/bias"][origin]
         weights[f"{head}/kernel"], weights[f"{head}/bias"] = kernel, biases
+    return ModelBundle(spec, weights)
+
+
+def student_bundle(teacher: ModelSpec, size: StudentSize, *, name: str, seed: int = 0) -> ModelBundle:
+    """Make a student with random weights for a teacher's body parts.
+
+    Parameters
+    ----------
+    teacher
+        Its body parts and skeleton become the student's.
+    size
+        Which student.
+    name
+        Of the student.
+    seed
+        Of the weights (He et al. 2015, "Delving deep into rectifiers").
+
+    Raises
+    ------
+    ModelError
+        The name is none that a model can have.
+    """
+    try:
+        spec = msgspec.convert(
+            {
+                "name": name,
+                "net_type": f"student_{size}",
+                "family": "student",
+                "bodyparts": teacher.bodyparts,
+                "skeleton": teacher.skeleton,
+                "mean_pixel": (GREY_MEAN,) * 3,
+                "std_pixel": (GREY_DEVIATION,) * 3,
+                "scorer": f"posestream_student{size}_{name}",
+                "source": {"kind": "posestream-distil", "snapshot": teacher.name},
+            },
+            ModelSpec,
+        )
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{name} can't be the name of a model: {error}.") from error
+    rng = np.random.default_rng([seed, 4])
+    weights: dict[str, NDArray[np.float32]] = {}
+    for key, shape in expected_tensors(spec).items():
+        if key.endswith("/kernel"):
+            deviation = NEW_KERNEL_DEVIATION if "_pred/" in key else np.sqrt(2 / np.prod(shape[:-1]))
+            weights[key] = rng.normal(0, deviation, shape).astype(np.float32)
+        else:
+            weights[key] = np.full(shape, RARE if key == "part_pred/bias" else 0.0, np.float32)
     return ModelBundle(spec, weights)

@@ -7,19 +7,17 @@ part than the disc's radius should say 1, all others 0; within the disc, the loc
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISC_PX", "disc_radius", "draw_targets"]
+__all__ = ["disc_radius", "draw_targets"]
 
-DISC_PX = 17.0
-"""Radius of the disc in a picture of full size (DeepLabCut's `pos_dist_thresh`)."""
 SMALLEST_DISC_PX = 8.0
 """At this radius, a cell lies in the disc wherever the body part is (the farthest corner is 5.7 pixels off)."""
 
 Floats = NDArray[np.floating]
 
 
-def disc_radius(scale: float) -> float:
+def disc_radius(scale: float, disc_px: float = 17.0) -> float:
     """Radius in pixels of a picture scaled by `scale`: as in DeepLabCut it shrinks with it, but not below a cell."""
-    return min(max(DISC_PX * scale, SMALLEST_DISC_PX), DISC_PX)
+    return min(max(disc_px * scale, SMALLEST_DISC_PX), disc_px)
 
 
 def draw_targets(

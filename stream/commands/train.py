@@ -17,12 +17,14 @@ from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle, StorageType
 from posestream.inference.formats.models import load_model
 from posestream.inference.formats.project_files import find_skeleton
+from posestream.inference.training.batches import Pool
+from posestream.inference.training.checkpoints import CHECKPOINT_FILE
 from posestream.inference.training.evaluation import Errors, evaluate
 from posestream.inference.training.labels import LabelledFrame, read_labels, split_frames
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.progress import CURVES_FILE
 from posestream.inference.training.start import start_bundle
-from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer
+from posestream.inference.training.trainer import Progress, Trainer
 
 __all__ = ["TrainingSettings", "arena_frames", "show_errors", "train_network"]
 
@@ -50,6 +52,8 @@ class TrainingSettings:
     """Number of that part, from 1."""
     arena: int = 0
     """Frames of the arena that are mixed in."""
+    arena_share: float = 0.3
+    """Of the crops, where there are such frames."""
     resume: bool = False
     """Go on from the last checkpoint, where there is one."""
     dtype: StorageType = "float32"
@@ -96,9 +100,11 @@ def train_network(
         start_bundle(start, labels.bodyparts, name=output.name, skeleton=skeleton, seed=plan.seed),
         plan,
         beside,
-        frames=[labels.frames[number] for number in kept],
+        pools=[
+            Pool(arena_frames(settings.arena, labels.bodyparts, first_seed=plan.seed * 10_000), settings.arena_share),
+            Pool([labels.frames[number] for number in kept], 1.0 - settings.arena_share),
+        ],
         held_back=[labels.frames[number] for number in held],
-        synthetic=arena_frames(settings.arena, labels.bodyparts, first_seed=plan.seed * 10_000),
     )
     if settings.resume and trainer.resume():
         tell(f"going on after step {trainer.step}")

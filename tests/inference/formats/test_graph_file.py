@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from posestream.inference.distilling.teacher import Teacher
+from posestream.inference.engines import open_engine
 from posestream.inference.engines.tensorflow_engine import TensorFlowEngine
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
@@ -107,6 +109,12 @@ def definition():
 @pytest.fixture(scope="module")
 def small(definition, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     return read_export_folder(written(tmp_path_factory.mktemp("small"), definition))
+
+
+def test_it_can_teach_a_student(small) -> None:
+    views = Teacher(open_engine(small)).views(np.zeros((64, 80, 1), np.uint8))
+    assert views.shape == (4, 3, 3)
+    assert np.isfinite(views).all()
 
 
 def changed(definition):

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 from posestream.inference.errors import ModelError
 from posestream.inference.formats.bundle import ModelBundle
 from posestream.inference.networks.network import build_network
+from posestream.inference.training.batches import Pool
+from posestream.inference.training.checkpoints import CHECKPOINT_FILE
 from posestream.inference.training.labels import read_labels
 from posestream.inference.training.plan import TrainingPlan
 from posestream.inference.training.progress import LOG_FILE
-from posestream.inference.training.start import start_bundle
-from posestream.inference.training.trainer import CHECKPOINT_FILE, Progress, Trainer, learning_rate
+from posestream.inference.training.start import start_bundle, student_bundle
+from posestream.inference.training.trainer import Progress, Trainer, learning_rate
 
 from ...support.networks import random_network
 
@@ -45,7 +48,7 @@ def test_loss_falls_and_a_resumed_training_ends_the_same(tmp_path, bundle, openf
     start = start_bundle(bundle, labels.bodyparts, name="tiny")
     folder, copy = tmp_path / "training", tmp_path / "copy"
     told: list[Progress] = []
-    trainer = Trainer(start, PLAN, folder, frames=labels.frames[:2], held_back=labels.frames[2:3])
+    trainer = Trainer(start, PLAN, folder, pools=[Pool(labels.frames[:2], 1.0)], held_back=labels.frames[2:3])
     trainer.run(told.append, until=4)
     shutil.copytree(folder, copy)
     trainer.run(told.append)
@@ -57,7 +60,7 @@ def test_loss_falls_and_a_resumed_training_ends_the_same(tmp_path, bundle, openf
     assert trained.spec.source.iterations == 8
     del trainer
 
-    other = Trainer(start, PLAN, copy, frames=labels.frames[:2], held_back=labels.frames[2:3])
+    other = Trainer(start, PLAN, copy, pools=[Pool(labels.frames[:2], 1.0)], held_back=labels.frames[2:3])
     assert other.resume()
     other.run(told.append)
     resumed = other.bundle()
@@ -75,10 +78,43 @@ def test_loss_falls_and_a_resumed_training_ends_the_same(tmp_path, bundle, openf
 
     changed = msgspec.structs.replace(PLAN, seed=1)
     with pytest.raises(ModelError, match="differs in: plan"):
-        Trainer(start, changed, folder, frames=labels.frames[:2]).resume()
+        Trainer(start, changed, folder, pools=[Pool(labels.frames[:2], 1.0)]).resume()
     (folder / CHECKPOINT_FILE).write_bytes(b"x" * 100)
     with pytest.raises(ModelError, match="not a checkpoint"):
-        Trainer(start, PLAN, folder, frames=labels.frames[:2]).resume()
+        Trainer(start, PLAN, folder, pools=[Pool(labels.frames[:2], 1.0)]).resume()
+
+
+def test_a_student_learns_from_nothing_and_is_interrupted_without_loss(tmp_path, bundle, openfield_clip) -> None:
+    labels = read_labels(openfield_clip.parent.parent)
+    start = student_bundle(bundle.spec, "small", name="pupil", seed=1)
+    frames = [replace(frame, keypoints=frame.keypoints[:3], known=frame.known[:3]) for frame in labels.frames[:4]]
+    plan = msgspec.structs.replace(
+        PLAN, steps=12, batch_norm=True, weight_decay=0.01, averaging=0.9, learning_rate=2e-3, checkpoint_steps=100
+    )
+    pools = [Pool(frames[:1], 0.25), Pool(frames, 0.75)]
+    told: list[Progress] = []
+    whole = Trainer(start, plan, tmp_path / "whole", pools=pools)
+    whole.run(told.append)
+    assert told[-1].loss < 0.9 * told[0].loss
+    trained = whole.bundle()
+
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    halted = Trainer(start, plan, tmp_path / "halted", pools=pools)
+    with pytest.raises(KeyboardInterrupt):
+        halted.run(interrupt)
+    del halted
+    resumed = Trainer(start, plan, tmp_path / "halted", pools=pools)
+    assert resumed.resume()
+    assert resumed.step == 4
+    resumed.run(told.append)
+    for name, weights in resumed.bundle().weights.items():
+        np.testing.assert_allclose(weights, trained.weights[name], atol=2e-5, err_msg=name)
+
+    picture = labels.frames[0].read()[None, :120, :160]
+    folded = np.asarray(build_network(trained, pixel_format="rgb24")(picture))
+    np.testing.assert_allclose(folded, whole.predict(picture), atol=1e-2)
 
 
 @pytest.mark.parametrize("net_type", ["student_small", "leap"])
@@ -86,7 +122,7 @@ def test_small_networks_are_trained_too(tmp_path, project, net_type: str) -> Non
     labels = read_labels(project)
     start = start_bundle(random_network(net_type), labels.bodyparts, name="small")
     told: list[Progress] = []
-    trainer = Trainer(start, PLAN, tmp_path / "training", frames=labels.frames, held_back=labels.frames[:1])
+    trainer = Trainer(start, PLAN, tmp_path / "training", pools=[Pool(labels.frames, 1.0)], held_back=labels.frames[:1])
     trainer.run(told.append)
     assert told[1].loss < told[0].loss
     trained = trainer.bundle()
