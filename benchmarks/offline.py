@@ -103,7 +103,7 @@ def apart(poses: pd.DataFrame, reference: pd.DataFrame) -> dict[str, str]:
 
 
 def rounds(given: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """Run all by turns; give the rows of the table."""
+    """Run all alternately; give the rows of the table."""
     ways = commands(given, copied(given.project, scratch / "project"))
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     poses: dict[str, pd.DataFrame] = {}

@@ -400,7 +400,7 @@ def _row(case: Case, run: Running, status: int, summary: dict[str, Any]) -> dict
 def _poses(camera: dict[str, Any]) -> list[str]:
     poses = camera["poses"]
     explained = poses["recorded"] + sum(poses["skipped"].values())
-    return [] if explained == camera["frames"]["captured"] else [f"{explained} frames have a pose or a word why not"]
+    return [] if explained == camera["frames"]["captured"] else [f"{explained} frames have a pose or a skip record"]
 
 
 def _heard(reader: Reader, counters: dict[str, Any], frames: dict[str, Any]) -> bool:

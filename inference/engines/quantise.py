@@ -87,7 +87,7 @@ def quantise(bundle: ModelBundle, frames: Frames) -> Any:
 
 
 def deviation(bundle: ModelBundle, frames: Frames) -> Deviation:
-    """Run frames, uint8 RGB (N, H, W, 3), in float32 and in the int8 of the bundle by turns."""
+    """Run frames, uint8 RGB (N, H, W, 3), alternately in float32 and in the bundle's int8."""
     engines = [OpenVinoEngine(bundle, precision) for precision in ("float32", "int8")]
     for engine in engines:
         engine.prepare(frames.shape[1], frames.shape[2], "rgb24", [1])
