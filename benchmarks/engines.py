@@ -1,7 +1,7 @@
 """How fast each engine is, and how far from float32: python benchmarks/engines.py MODEL VIDEO [FRAMES].
 
-All engines and precisions take every batch alternately, so that background load affects all equally: read ratios. The model's
-int8 graph is calibrated at each size on other frames of the video, in a bundle that is thrown away.
+All engines and precisions take every batch alternately, so that background load affects all equally: read ratios. The
+model's int8 graph is calibrated at each size on other frames of the video, in a bundle that is thrown away.
 """
 
 import argparse
