@@ -7,19 +7,18 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
+from ..support.networks import random_network
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 
 @pytest.mark.timeout(400)
-def test_the_network_is_measured_on_jax_and_agrees_with_float32(rng_bundle, tmp_path) -> None:
+def test_the_network_is_measured_on_jax_and_agrees_with_float32(tmp_path) -> None:
     if find_spec("jax") is None:
         pytest.skip("jax is not installed")
-    rng_bundle.save(tmp_path / "bundle")
+    random_network("student_small").save(tmp_path / "bundle")
     grid = ["--sizes", "115x87", "--batches", "1,2", "--precisions", "bfloat16,float32", "--most-frames", "2"]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     short = [*grid, "--run-seconds", "0.01"]
@@ -35,17 +34,3 @@ def test_the_network_is_measured_on_jax_and_agrees_with_float32(rng_bundle, tmp_
     ]
     assert all(float(row["largest px"]) < 0.01 for row in rows[1::2])
     assert all(float(row["in a row, frames/s"]) > 0 for row in rows)
-
-
-@pytest.fixture
-def rng_bundle() -> ModelBundle:
-    """Random weights that keep activations of a size."""
-    spec = ModelSpec(name="random", net_type="resnet_50", bodyparts=("a",), scorer="s", source=ModelSource(kind="test"))
-    rng = np.random.default_rng(0)
-    weights = {
-        name: rng.normal(0, 0.3 * np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
-        if name.endswith("kernel")
-        else np.zeros(shape, np.float32)
-        for name, shape in expected_tensors(spec).items()
-    }
-    return ModelBundle(spec, weights)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..support.networks import BODYPARTS, random_bundle
+from ..support.networks import BODYPARTS, small_random_bundle
 from ..support.runs import ARENA, POSESTREAM, Running, children_of, free_endpoint, wait_for_processes
 from ..support.trouble_plugins import install
 from ..support.videos import encode_video, frames_in, write_video
@@ -27,9 +27,9 @@ __all__ = [
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with a whole ResNet-50 whose weights mean nothing: it runs as a real one does."""
+    """A bundle of a small student whose weights mean nothing: it runs as a real one does, and starts quickly."""
     folder = tmp_path_factory.mktemp("models") / "random"
-    random_bundle().save(folder, "float16")
+    small_random_bundle().save(folder, "float16")
     return folder
 
 

@@ -40,7 +40,7 @@ def test_what_a_window_sees_is_what_the_whole_frame_would_say(posestream, rig) -
         "run",
         rig(MOUSE.format(name="top", rate=20.0, seed=3) + WINDOW.format(mode="every-frame")),
         "--seconds",
-        4,
+        2.5,
         "--json",
     ).summary(0)
     camera = summary["cameras"]["top"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from posestream.inference.formats.bundle import ModelBundle, ModelSource, ModelSpec, expected_tensors
@@ -14,6 +15,7 @@ __all__ = [
     "random_network",
     "random_torch_state",
     "random_variables",
+    "small_random_bundle",
     "torch_config",
     "write_checkpoint",
     "write_frozen_graph",
@@ -82,9 +84,9 @@ def write_checkpoint(prefix: Path, variables: dict[str, np.ndarray]) -> None:
     )
 
 
-def random_bundle() -> ModelBundle:
-    """A whole ResNet-50 whose weights mean nothing."""
-    spec = ModelSpec(
+def _spec() -> ModelSpec:
+    """What `random_bundle` is."""
+    return ModelSpec(
         name="random",
         net_type="resnet_50",
         bodyparts=BODYPARTS,
@@ -92,12 +94,24 @@ def random_bundle() -> ModelBundle:
         scorer="DLC_resnet50_randomNov22shuffle1_1",
         source=ModelSource(kind="test"),
     )
+
+
+def random_bundle() -> ModelBundle:
+    """A whole ResNet-50 whose weights mean nothing."""
+    spec = _spec()
     rng = np.random.default_rng(0)
     weights = {
         name: rng.standard_normal(shape, np.float32) * np.float32(0.5 / np.sqrt(max(1.0, float(np.prod(shape[:-1])))))
         for name, shape in expected_tensors(spec).items()
     }
     return ModelBundle(spec, weights)
+
+
+def small_random_bundle() -> ModelBundle:
+    """The small student with the body parts and the names of `random_bundle`; its weights mean nothing either."""
+    large, small = _spec(), random_network("student_small")
+    names = {key: getattr(large, key) for key in ("name", "scorer", "skeleton")}
+    return ModelBundle(msgspec.structs.replace(small.spec, **names), small.weights)
 
 
 def random_network(net_type: str) -> ModelBundle:

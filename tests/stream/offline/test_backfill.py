@@ -19,6 +19,7 @@ from posestream.stream.offline.backfill import Backfill, BackfillError
 from posestream.stream.session.recover import recover_session
 from posestream.stream.session.verify import verify_session
 
+from ...support.networks import random_bundle
 from ...support.waiting import until
 from ..conftest import wait_for_processes, write_video
 
@@ -33,6 +34,14 @@ def write_rig(rig: Callable[[str], Path], model: Path, settings: str = "") -> Pa
     video = '[cameras.top]\nbackend = "file"\npath = "clip.mp4"\npace = 300.0\n'
     settings += 'engine = "openvino"\nprecision = "float32"\nthreads = 1\n'
     return rig(f'{video}[inference]\nmodel = "{model}"\n{settings}[recording]\nkeyframe_interval_s = 0.1\ncrf = 1\n')
+
+
+@pytest.fixture(scope="module")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-50 of random weights: slow enough that frames are skipped, and that a backfill can be interrupted."""
+    folder = tmp_path_factory.mktemp("models") / "random"
+    random_bundle().save(folder, "float16")
+    return folder
 
 
 @pytest.fixture(scope="module")
