@@ -45,11 +45,7 @@ class KerasLayers:
             strides=strides,
             padding="same" if strides == 1 else "valid",
             dilation_rate=dilation,
-            activation="relu" if relu and not self._norm else None,
-            use_bias=not self._norm,
-            kernel_initializer=UNDRAWN,
-            dtype=self._precision,
-            name=_dotted(name),
+            **self._as_normed(name, relu),
         )(net)
         return self._normalised(net, name, relu) if self._norm else net
 
@@ -60,11 +56,7 @@ class KerasLayers:
             3,
             strides=2,
             padding="same" if crop else "valid",
-            activation="relu" if relu and not self._norm else None,
-            use_bias=not self._norm,
-            kernel_initializer=UNDRAWN,
-            dtype=self._precision,
-            name=_dotted(name),
+            **self._as_normed(name, relu),
         )(net)
         return self._normalised(net, name, relu) if self._norm else net
 
@@ -91,6 +83,16 @@ class KerasLayers:
         """See `Layers.add`."""
         total = layers.Add(dtype=self._precision, name=f"{_dotted(name)}.add")([net, other])
         return layers.Activation("relu", dtype=self._precision, name=f"{_dotted(name)}.relu")(total)
+
+    def _as_normed(self, name: str, relu: bool) -> dict[str, Any]:
+        """Give what a convolution is told where it may have a norm, which then brings bias and activation."""
+        return {
+            "activation": "relu" if relu and not self._norm else None,
+            "use_bias": not self._norm,
+            "kernel_initializer": UNDRAWN,
+            "dtype": self._precision,
+            "name": _dotted(name),
+        }
 
     def _normalised(self, net: Any, name: str, relu: bool) -> Any:
         from posestream.inference.networks.group_norm import GroupNorm
